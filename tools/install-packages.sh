@@ -3,7 +3,7 @@
 # Does nothing when all are present. Needs root, or sudo.
 set -euo pipefail
 
-packages=(g++ cmake ninja-build pkg-config libfmt-dev libgtest-dev libgmock-dev)
+packages=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev libgtest-dev libgmock-dev)
 
 missing=()
 for package in "${packages[@]}"; do

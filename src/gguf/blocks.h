@@ -1,0 +1,26 @@
+// Block formats: rows of quantised values to f32 and back.
+//
+// Layouts are those of the GGUF type table. `elements` is always a whole number of blocks. The functions are plain
+// and exact: they are the oracle for every faster kernel. Pure; any thread.
+#pragma once
+
+#include "base/result.h"
+#include "gguf/tensor_type.h"
+
+#include <cstddef>
+#include <span>
+
+namespace lucebox::gguf {
+
+float f16_to_f32(std::uint16_t bits);
+std::uint16_t f32_to_f16(float value);  // round to nearest even
+float bf16_to_f32(std::uint16_t bits);
+std::uint16_t f32_to_bf16(float value); // round to nearest even
+
+// blocks: whole blocks of `type`; out: as many f32 as they hold. `type` must be dequantisable.
+void dequantise_row(TensorType type, std::span<const std::byte> blocks, std::span<float> out);
+
+// F32, F16, BF16, Q8_0, Q4_0, Q4_K, Q6_K; anything else is ErrorKind::unsupported.
+Status quantise_row(TensorType type, std::span<const float> values, std::span<std::byte> out);
+
+} // namespace lucebox::gguf
