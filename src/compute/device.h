@@ -1,0 +1,168 @@
+// The operations a language model is made of, fused at the grain a layer needs. Each has one contract, here; a plain
+// CPU version that is the oracle (compute/cpu/reference), a fast CPU version, and a CUDA version.
+//
+// Shapes: activations are f32, row-major, [rows, width]; `rows` is the number of rows of the step unless said otherwise.
+// Row independence: what an operation writes for one row is bit for bit the same whatever the other rows are. Every
+// reduction runs in an order fixed by the model's shapes and by absolute positions, never by the number of rows.
+//
+// One thread drives a device. Operations between begin_step() and end_step() run in order; a device may queue them, and
+// download() waits. Nothing here allocates after loading: callers own all buffers.
+#pragma once
+
+#include "base/result.h"
+#include "compute/step_plan.h"
+#include "gguf/model_file.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace lucebox::compute {
+
+enum class DType : std::uint8_t { f32, f16 };
+constexpr std::size_t dtype_bytes(DType type) { return type == DType::f32 ? 4 : 2; }
+
+// A view of device memory: x [rows, width] f32.
+struct Tensor {
+    float* data = nullptr;
+    std::size_t rows = 0;
+    std::size_t width = 0;
+
+    Tensor first(std::size_t count) const { return {data, count, width}; }
+};
+
+// Owned device memory.
+class Buffer {
+public:
+    virtual ~Buffer() = default;
+    std::byte* data() const { return data_; }
+    std::size_t bytes() const { return bytes_; }
+
+protected:
+    std::byte* data_ = nullptr;
+    std::size_t bytes_ = 0;
+};
+
+// A weight matrix W [outputs, inputs] in whatever form the device multiplies best; made by Device::load_matrix.
+class Matrix {
+public:
+    virtual ~Matrix() = default;
+    std::size_t inputs() const { return inputs_; }
+    std::size_t outputs() const { return outputs_; }
+    std::size_t bytes() const { return bytes_; } // read by one multiplication
+
+protected:
+    std::size_t inputs_ = 0, outputs_ = 0, bytes_ = 0;
+};
+
+// A small f32 weight in device memory: norms, biases, convolution taps.
+struct Vector {
+    std::unique_ptr<Buffer> buffer;
+    std::size_t size = 0;
+    const float* data() const { return reinterpret_cast<const float*>(buffer->data()); }
+};
+
+enum class Activation : std::uint8_t { silu, gelu_tanh };
+
+// Rotation of the first `dimensions` values of a head by position * frequency[pair].
+struct Rope {
+    std::size_t dimensions = 0;
+    bool adjacent_pairs = false;    // pairs (2i, 2i+1) as in Llama files; else (i, i + dimensions/2)
+    std::vector<double> frequency;  // dimensions/2 values
+    double magnitude = 1;           // multiplies sine and cosine (YaRN)
+};
+
+// One layer's K and V of all slots: [slots, capacity, kv_heads * head_dim] each.
+struct KvView {
+    std::byte* k = nullptr;
+    std::byte* v = nullptr;
+    DType type = DType::f32;
+    std::size_t capacity = 0; // tokens a slot holds, the rows of a step included
+};
+
+// One DeltaNet layer's state of all slots. `scratch` keeps each row's inputs of the last step, so that accepted rows can
+// be folded into the state later.
+struct RecurrentView {
+    float* state = nullptr;   // [slots, value_heads, key_dim, value_dim]
+    float* conv = nullptr;    // [slots, conv_width - 1, channels], oldest first
+    float* scratch = nullptr; // [slots, max_tree_rows, 2 * channels + 2 * value_heads]
+};
+
+struct Projection {
+    const Matrix* matrix = nullptr;
+    const Vector* bias = nullptr; // [outputs], or none
+    Tensor out;                   // [rows, outputs]
+    bool accumulate = false;      // out += W x instead of out = W x
+};
+
+struct AttentionArgs {
+    Tensor q;                       // [rows, heads * head_dim], or [rows, heads * 2 * head_dim] if gated: query, gate per head
+    Tensor k, v;                    // [rows, kv_heads * head_dim]
+    std::size_t heads = 0, kv_heads = 0, head_dim = 0;
+    const Vector* q_norm = nullptr; // [head_dim], applied before rotation, or none
+    const Vector* k_norm = nullptr;
+    float epsilon = 0;
+    const Rope* rope = nullptr;
+    float scale = 1;                // multiplies q . k
+    std::size_t window = 0;         // a row sees this many last positions, itself included; 0: all
+    bool gated = false;             // out *= sigmoid(gate)
+    KvView cache;
+    Tensor out;                     // [rows, heads * head_dim]
+};
+
+struct DeltaNetArgs {
+    Tensor qkv;                  // [rows, channels], channels = 2 * key_heads * dim + value_heads * dim
+    Tensor z;                    // [rows, value_heads * dim]
+    Tensor alpha, beta;          // [rows, value_heads]
+    const Vector* conv = nullptr;    // [channels, conv_width], last tap newest
+    const Vector* a = nullptr;       // [value_heads], negative
+    const Vector* dt_bias = nullptr; // [value_heads]
+    const Vector* norm = nullptr;    // [dim]
+    float epsilon = 0;
+    std::size_t key_heads = 0, value_heads = 0, dim = 0, conv_width = 0;
+    RecurrentView cache;
+    Tensor out;                  // [rows, value_heads * dim]
+};
+
+class Device {
+public:
+    virtual ~Device() = default;
+    virtual std::string_view name() const = 0;
+
+    // Memory. Zeroed. Fails with ErrorKind::out_of_memory.
+    virtual Result<std::unique_ptr<Buffer>> allocate(std::size_t bytes) = 0;
+    virtual void upload(std::byte* to, std::span<const std::byte> from) = 0;
+    virtual void download(std::span<std::byte> to, const std::byte* from) = 0;
+    virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes) = 0; // within the device; may overlap
+    virtual void zero(std::byte* at, std::size_t bytes) = 0;
+
+    // Weights. A 2-D tensor {inputs, outputs} of any type that can be dequantised.
+    virtual Result<std::unique_ptr<Matrix>> load_matrix(const gguf::Tensor& tensor) = 0;
+    virtual Result<Vector> load_vector(const gguf::Tensor& tensor) = 0;
+
+    virtual void begin_step(const StepPlan& plan) = 0;
+    virtual void end_step() = 0;
+
+    // out[r] = scale * table[token of row r];  table [vocabulary, width].
+    virtual void embed(const Matrix& table, float scale, Tensor out) = 0;
+    // out = x / sqrt(mean(x^2) + epsilon) * weight
+    virtual void rms_norm(Tensor x, const Vector& weight, float epsilon, Tensor out) = 0;
+    // residual += rms_norm(x)
+    virtual void add_rms_norm(Tensor x, const Vector& weight, float epsilon, Tensor residual) = 0;
+    // Several matrices over one input x [rows, inputs].
+    virtual void project(Tensor x, std::span<const Projection> projections) = 0;
+    // out = activation(gate x) * (up x);  out [rows, gate.outputs]
+    virtual void gated_project(Tensor x, const Matrix& gate, const Matrix& up, Activation activation, Tensor out) = 0;
+    // Norm and rotation of q and k, K and V written to the cache behind the committed tokens, causal attention over the
+    // committed tokens and the row's ancestors in this step.
+    virtual void attention(const AttentionArgs& args) = 0;
+    // Short convolution, normalisation, gated delta rule over the row's path, gated norm (Qwen3.5).
+    virtual void delta_net(const DeltaNetArgs& args) = 0;
+    // out[i] = x[plan.outputs[i]];  out [outputs, width]
+    virtual void gather_outputs(Tensor x, Tensor out) = 0;
+};
+
+} // namespace lucebox::compute
