@@ -1,0 +1,124 @@
+// The engine: one loaded model, one thread that runs its steps, and the requests that share them.
+//
+// submit() queues a request from any thread; its events arrive on the engine's thread, in order, ending with exactly
+// one Finished. A callback must not block and must not call back into the engine except cancel(). Dropping the engine
+// finishes every request with ErrorKind::unavailable.
+#pragma once
+
+#include "base/result.h"
+#include "decode/sampler.h"
+#include "text/chat_template.h"
+#include "text/tokenizer.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+namespace lucebox::engine {
+
+using text::TokenId;
+using RequestId = std::uint64_t;
+
+struct Request {
+    std::vector<TokenId> prompt;          // at least one token
+    decode::SamplingParams sampling;
+    std::size_t max_tokens = SIZE_MAX;    // as many as the context holds
+    std::vector<std::string> stop;
+    bool logprobs = false;
+    std::int32_t top_logprobs = 0;
+    bool ignore_end = false;              // go on behind end-of-generation tokens (benchmarks)
+    bool show_special = false;            // control tokens appear in the text
+};
+
+// Prompt tokens processed so far; sent at most a few times a second, and once with processed == total.
+struct Progress {
+    std::size_t processed = 0, total = 0;
+};
+
+struct Generated {
+    decode::Sample sample;
+    std::string text; // whole UTF-8; empty while a character or a possible stop string is incomplete
+};
+
+enum class FinishReason { stop, length, cancelled, error };
+
+struct Timings { // seconds
+    double queued = 0, prompt = 0, generation = 0;
+};
+
+struct Finished {
+    FinishReason reason = FinishReason::stop;
+    std::string text;                        // what was still held back
+    std::optional<std::string> stop_string;  // the stop string that matched
+    std::optional<TokenId> stop_token;       // the end-of-generation token that was sampled
+    std::optional<Error> error;
+    std::size_t prompt_tokens = 0, generated_tokens = 0, cached_tokens = 0;
+    Timings timings;
+};
+
+using Event = std::variant<Progress, Generated, Finished>;
+using OnEvent = std::function<void(Event&&)>;
+
+struct Options {
+    std::filesystem::path model;
+    std::size_t context = 0;        // tokens per sequence; 0: what the model was trained for, at most 8192 (CPU)
+    std::size_t sequences = 4;      // requests that run side by side
+    std::size_t queue = 64;         // requests that wait; more are refused with ErrorKind::unavailable
+    std::size_t threads = 0;        // 0: one for each core
+    bool reference_kernels = false; // the plain kernels, for checking the fast ones
+};
+
+struct ModelInfo {
+    std::string name;         // general.name, else the file's stem
+    std::string architecture; // "llama"
+    std::string quantisation; // of most of its bytes: "Q4_1"
+    std::filesystem::path path;
+    std::uint64_t file_bytes = 0, parameters = 0;
+    std::size_t layers = 0, width = 0, vocabulary = 0;
+    std::size_t trained_context = 0, context = 0;
+};
+
+struct Memory { // bytes
+    std::uint64_t weights = 0, kv = 0, recurrent = 0, scratch = 0;
+};
+
+struct Stats { // since start; monotonic unless said otherwise
+    std::uint64_t requests_finished = 0, requests_cancelled = 0, requests_failed = 0, requests_refused = 0;
+    std::uint64_t prompt_tokens = 0, generated_tokens = 0, steps = 0;
+    double prompt_seconds = 0, generation_seconds = 0;
+    std::size_t running = 0, waiting = 0; // now
+    std::size_t kv_tokens = 0;            // now, over all sequences
+};
+
+class Engine {
+public:
+    // `progress` (0..1) may be called from this thread while weights load.
+    static Result<std::unique_ptr<Engine>> load(const Options& options, std::function<void(double)> progress = {});
+    ~Engine();
+
+    // Refuses (usage) a prompt that does not fit the context, naming both numbers; (unavailable) when the queue is full.
+    Result<RequestId> submit(Request request, OnEvent on_event);
+    void cancel(RequestId id); // unknown ids are ignored
+
+    const ModelInfo& model() const;
+    const Memory& memory() const;
+    const Options& options() const;
+    std::string_view device_name() const;
+    const text::Tokenizer& tokenizer() const;
+    const text::ChatTemplate* chat_template() const; // nullptr if the file has none
+    std::string_view chat_template_source() const;
+    Stats stats() const;
+
+private:
+    struct State;
+    explicit Engine(std::unique_ptr<State> state);
+    std::unique_ptr<State> state_;
+};
+
+} // namespace lucebox::engine
