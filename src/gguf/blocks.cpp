@@ -13,22 +13,39 @@ namespace {
 using Block = const std::uint8_t*;
 
 // Values of the 16 codes of IQ4_NL and IQ4_XS.
-constexpr std::int8_t nonlinear_4bit[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                            1,    13,   25,  38,  53,  69,  89,  113};
+constexpr std::int8_t nonlinear_4bit[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
 // Twice the value of each E2M1 code, which makes them integers.
 constexpr std::int8_t doubled_e2m1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-int lo(std::uint8_t byte) { return byte & 15; }
-int hi(std::uint8_t byte) { return byte >> 4; }
-int bit(std::uint32_t word, unsigned index) { return static_cast<int>((word >> index) & 1u); }
+int lo(std::uint8_t byte) {
+    return byte & 15;
+}
+int hi(std::uint8_t byte) {
+    return byte >> 4;
+}
+int bit(std::uint32_t word, unsigned index) {
+    return static_cast<int>((word >> index) & 1u);
+}
 
-std::uint16_t load_u16(Block at) { return static_cast<std::uint16_t>(at[0] | at[1] << 8); }
-std::uint32_t load_u32(Block at) { return load_u16(at) | static_cast<std::uint32_t>(load_u16(at + 2)) << 16; }
-float load_f16(Block at) { return f16_to_f32(load_u16(at)); }
+std::uint16_t load_u16(Block at) {
+    return static_cast<std::uint16_t>(at[0] | at[1] << 8);
+}
+std::uint32_t load_u32(Block at) {
+    return load_u16(at) | static_cast<std::uint32_t>(load_u16(at + 2)) << 16;
+}
+float load_f16(Block at) {
+    return f16_to_f32(load_u16(at));
+}
 
-void dequantise_f32(Block block, float* y) { *y = std::bit_cast<float>(load_u32(block)); }
-void dequantise_f16(Block block, float* y) { *y = load_f16(block); }
-void dequantise_bf16(Block block, float* y) { *y = bf16_to_f32(load_u16(block)); }
+void dequantise_f32(Block block, float* y) {
+    *y = std::bit_cast<float>(load_u32(block));
+}
+void dequantise_f16(Block block, float* y) {
+    *y = load_f16(block);
+}
+void dequantise_bf16(Block block, float* y) {
+    *y = bf16_to_f32(load_u16(block));
+}
 
 void dequantise_q4_0(Block block, float* y) {
     const float d = load_f16(block);
@@ -72,7 +89,8 @@ void dequantise_q5_1(Block block, float* y) {
 
 void dequantise_q8_0(Block block, float* y) {
     const float d = load_f16(block);
-    for (int j = 0; j < 32; ++j) y[j] = d * static_cast<float>(static_cast<std::int8_t>(block[2 + j]));
+    for (int j = 0; j < 32; ++j)
+        y[j] = d * static_cast<float>(static_cast<std::int8_t>(block[2 + j]));
 }
 
 void dequantise_q2_k(Block block, float* y) {
@@ -137,8 +155,12 @@ void dequantise_k_with_min(Block block, Block fifth, Block qs, float* y) {
     }
 }
 
-void dequantise_q4_k(Block block, float* y) { dequantise_k_with_min(block, nullptr, block + 16, y); }
-void dequantise_q5_k(Block block, float* y) { dequantise_k_with_min(block, block + 16, block + 48, y); }
+void dequantise_q4_k(Block block, float* y) {
+    dequantise_k_with_min(block, nullptr, block + 16, y);
+}
+void dequantise_q5_k(Block block, float* y) {
+    dequantise_k_with_min(block, block + 16, block + 48, y);
+}
 
 void dequantise_q6_k(Block block, float* y) {
     const Block low_bits = block;
@@ -160,7 +182,8 @@ void dequantise_q6_k(Block block, float* y) {
 // f32 scale, 256 int8, then 16 sums that only dot products use.
 void dequantise_q8_k(Block block, float* y) {
     const float d = std::bit_cast<float>(load_u32(block));
-    for (int i = 0; i < 256; ++i) y[i] = d * static_cast<float>(static_cast<std::int8_t>(block[4 + i]));
+    for (int i = 0; i < 256; ++i)
+        y[i] = d * static_cast<float>(static_cast<std::int8_t>(block[4 + i]));
 }
 
 void dequantise_iq4_nl(Block block, float* y) {
@@ -261,7 +284,8 @@ std::uint16_t f32_to_f16(float value) {
     const std::uint32_t sign = (bits >> 16) & 0x8000u;
     const std::uint32_t magnitude = bits & 0x7FFFFFFFu;
     if (magnitude > 0x7F800000u) return static_cast<std::uint16_t>(sign | 0x7E00u | ((magnitude >> 13) & 0x1FFu));
-    if (magnitude >= 0x477FF000u) return static_cast<std::uint16_t>(sign | 0x7C00u); // 65520 and above round to infinity
+    if (magnitude >= 0x477FF000u)
+        return static_cast<std::uint16_t>(sign | 0x7C00u); // 65520 and above round to infinity
     if (magnitude < 0x38800000u) { // below 2^-14: adding 0.5 lets the FPU round at the subnormals' last bit, 2^-24
         const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
         return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3F000000u));
@@ -270,7 +294,9 @@ std::uint16_t f32_to_f16(float value) {
     return static_cast<std::uint16_t>(sign | ((magnitude - 0x38000000u + 0xFFFu + odd) >> 13));
 }
 
-float bf16_to_f32(std::uint16_t bits) { return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16); }
+float bf16_to_f32(std::uint16_t bits) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+}
 
 std::uint16_t f32_to_bf16(float value) {
     const auto bits = std::bit_cast<std::uint32_t>(value);
