@@ -75,18 +75,24 @@ struct Rope {
     double magnitude = 1;           // multiplies sine and cosine (YaRN)
 };
 
-// One layer's K and V of all slots: [slots, capacity, kv_heads * head_dim] each.
+// One layer's K and V of all slots. How tokens lie in the bytes is the device's own affair: Device::kv_bytes says how
+// many it needs, Device::move_tokens moves them.
 struct KvView {
     std::byte* k = nullptr;
     std::byte* v = nullptr;
     DType type = DType::f32;
+    std::size_t slots = 0;
     std::size_t capacity = 0; // tokens a slot holds, the rows of a step included
+    std::size_t kv_heads = 0, head_dim = 0;
+};
+struct KvBytes {
+    std::size_t k = 0, v = 0;
 };
 
-// One DeltaNet layer's state of all slots. `scratch` keeps each row's inputs of the last step, so that accepted rows can
+// One DeltaNet layer's state of all slots; key and value heads have the same `dim`. `scratch` keeps each row's inputs of the last step, so that accepted rows can
 // be folded into the state later.
 struct RecurrentView {
-    float* state = nullptr;   // [slots, value_heads, key_dim, value_dim]
+    float* state = nullptr;   // [slots, value_heads, dim (key), dim (value)]
     float* conv = nullptr;    // [slots, conv_width - 1, channels], oldest first
     float* scratch = nullptr; // [slots, max_tree_rows, 2 * channels + 2 * value_heads]
 };
@@ -101,7 +107,7 @@ struct Projection {
 struct AttentionArgs {
     Tensor q;                       // [rows, heads * head_dim], or [rows, heads * 2 * head_dim] if gated: query, gate per head
     Tensor k, v;                    // [rows, kv_heads * head_dim]
-    std::size_t heads = 0, kv_heads = 0, head_dim = 0;
+    std::size_t heads = 0;          // kv_heads and head_dim are the cache's
     const Vector* q_norm = nullptr; // [head_dim], applied before rotation, or none
     const Vector* k_norm = nullptr;
     float epsilon = 0;
@@ -139,9 +145,17 @@ public:
     virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes) = 0; // within the device; may overlap
     virtual void zero(std::byte* at, std::size_t bytes) = 0;
 
+    virtual KvBytes kv_bytes(const KvView& shape) const = 0; // pointers are ignored
+    // Token `first + from[i]` of a slot becomes token `first + i`; from is ascending, from[i] >= i.
+    virtual void move_tokens(const KvView& cache, std::size_t slot, std::size_t first,
+                             std::span<const std::int32_t> from) = 0;
+
     // Weights. A 2-D tensor {inputs, outputs} of any type that can be dequantised.
     virtual Result<std::unique_ptr<Matrix>> load_matrix(const gguf::Tensor& tensor) = 0;
     virtual Result<Vector> load_vector(const gguf::Tensor& tensor) = 0;
+
+    // After the last weight is loaded: room for steps of up to `rows` rows over `context` tokens.
+    virtual Status prepare(std::size_t rows, std::size_t context) = 0;
 
     virtual void begin_step(const StepPlan& plan) = 0;
     virtual void end_step() = 0;

@@ -1,0 +1,243 @@
+#include "compute/cpu/attention.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+namespace lucebox::compute::cpu {
+namespace {
+
+// Rows of a path that one task takes through the keys, so that a block of keys is read once for all of them.
+constexpr std::size_t rows_per_task = 16;
+
+// Where a token's key and value lie. Keys: [slot][kv head][group of 16 tokens][head_dim][16];
+// values: [slot][kv head][token][padded head_dim].
+struct Layout {
+    std::size_t element, groups, head_dim, padded, kv_heads;
+
+    explicit Layout(const KvView& cache)
+        : element(dtype_bytes(cache.type)), groups((cache.capacity + key_group - 1) / key_group), head_dim(cache.head_dim),
+          padded(padded_dim(cache.head_dim)), kv_heads(cache.kv_heads) {}
+
+    std::size_t group_bytes() const { return key_group * head_dim * element; }
+    std::size_t head(std::size_t slot, std::size_t kv_head) const { return slot * kv_heads + kv_head; }
+    std::size_t key(std::size_t slot, std::size_t kv_head, std::size_t token) const { // of dimension 0
+        return (head(slot, kv_head) * groups + token / key_group) * group_bytes() + token % key_group * element;
+    }
+    std::size_t key_stride() const { return key_group * element; } // to the next dimension
+    std::size_t value(std::size_t slot, std::size_t kv_head, std::size_t token) const {
+        return (head(slot, kv_head) * groups * key_group + token) * padded * element;
+    }
+};
+
+// Local index of the row at `depth` (from the committed end) on the path to `row`.
+std::size_t local_at(const PlanRow& row, std::size_t depth) {
+    std::uint64_t rest = row.ancestors;
+    for (; depth > 0; --depth) rest &= rest - 1;
+    return static_cast<std::size_t>(std::countr_zero(rest));
+}
+
+void rotate(float* head, const float* cosine, const float* sine, const Rope& rope) {
+    const std::size_t pairs = rope.dimensions / 2;
+    const std::size_t step = rope.adjacent_pairs ? 2 : 1, partner = rope.adjacent_pairs ? 1 : pairs;
+    for (std::size_t i = 0; i < pairs; ++i) {
+        float& a = head[i * step];
+        float& b = head[i * step + partner];
+        const float x = a, y = b;
+        a = x * cosine[i] - y * sine[i];
+        b = y * cosine[i] + x * sine[i];
+    }
+}
+
+} // namespace
+
+KvBytes Attention::bytes(const KvView& cache) {
+    const Layout layout(cache);
+    const std::size_t tokens = cache.slots * cache.kv_heads * layout.groups * key_group;
+    return {tokens * layout.head_dim * layout.element, tokens * layout.padded * layout.element};
+}
+
+void Attention::move_tokens(const KvView& cache, std::size_t slot, std::size_t first, std::span<const std::int32_t> from) {
+    const Layout layout(cache);
+    for (std::size_t head = 0; head < cache.kv_heads; ++head) {
+        for (std::size_t i = 0; i < from.size(); ++i) {
+            const std::size_t source = first + static_cast<std::size_t>(from[i]), target = first + i;
+            if (source == target) continue;
+            std::byte* to = cache.k + layout.key(slot, head, target);
+            const std::byte* at = cache.k + layout.key(slot, head, source);
+            for (std::size_t d = 0; d < cache.head_dim; ++d) {
+                std::memcpy(to + d * layout.key_stride(), at + d * layout.key_stride(), layout.element);
+            }
+            std::memcpy(cache.v + layout.value(slot, head, target), cache.v + layout.value(slot, head, source),
+                        layout.padded * layout.element);
+        }
+    }
+}
+
+void Attention::begin_step(const StepPlan& plan) {
+    plan_ = &plan;
+    for (auto& [rope, rotation] : rotations_) rotation.cosine.clear();
+    scratch_.resize(pool_.size());
+}
+
+const Attention::Rotation& Attention::rotation(const Rope& rope) {
+    Rotation& table = rotations_[&rope];
+    if (!table.cosine.empty()) return table;
+    const std::size_t pairs = rope.dimensions / 2;
+    table.cosine.resize(plan_->size() * pairs);
+    table.sine.resize(plan_->size() * pairs);
+    pool_.run(plan_->size(), 8, [&](std::size_t begin, std::size_t end, std::size_t) {
+        for (std::size_t row = begin; row < end; ++row) {
+            for (std::size_t i = 0; i < pairs; ++i) {
+                const double angle = plan_->rows[row].position * rope.frequency[i];
+                table.cosine[row * pairs + i] = static_cast<float>(std::cos(angle) * rope.magnitude);
+                table.sine[row * pairs + i] = static_cast<float>(std::sin(angle) * rope.magnitude);
+            }
+        }
+    });
+    return table;
+}
+
+void Attention::prepare_row(const AttentionArgs& args, const Rotation& rotation, std::size_t row) {
+    const KvView& cache = args.cache;
+    const Layout layout(cache);
+    const PlanRow& plan_row = plan_->rows[row];
+    const PlanSequence& sequence = plan_->sequences[static_cast<std::size_t>(plan_row.sequence)];
+    const std::size_t dim = cache.head_dim, pairs = args.rope->dimensions / 2;
+    const float* cosine = rotation.cosine.data() + row * pairs;
+    const float* sine = rotation.sine.data() + row * pairs;
+
+    const auto norm_and_rotate = [&](float* head, const Vector* norm) {
+        if (norm) kernels_.rms_norm(head, norm->data(), args.epsilon, dim, head);
+        rotate(head, cosine, sine, *args.rope);
+    };
+    const std::size_t query_stride = args.gated ? 2 * dim : dim;
+    for (std::size_t head = 0; head < args.heads; ++head) {
+        norm_and_rotate(args.q.data + row * args.q.width + head * query_stride, args.q_norm);
+    }
+    const auto slot = static_cast<std::size_t>(sequence.slot);
+    const auto token = static_cast<std::size_t>(sequence.committed + plan_row.local);
+    for (std::size_t head = 0; head < cache.kv_heads; ++head) {
+        float* k = args.k.data + row * args.k.width + head * dim;
+        const float* v = args.v.data + row * args.v.width + head * dim;
+        norm_and_rotate(k, args.k_norm);
+        std::byte* key = cache.k + layout.key(slot, head, token);
+        std::byte* value = cache.v + layout.value(slot, head, token);
+        if (cache.type == DType::f32) {
+            for (std::size_t d = 0; d < dim; ++d) std::memcpy(key + d * layout.key_stride(), k + d, sizeof(float));
+            std::memcpy(value, v, dim * sizeof(float));
+        } else {
+            std::uint16_t half[1024];
+            for (std::size_t begin = 0; begin < dim; begin += 1024) {
+                const std::size_t count = std::min<std::size_t>(dim - begin, 1024);
+                kernels_.to_f16(k + begin, count, half);
+                for (std::size_t d = 0; d < count; ++d) std::memcpy(key + (begin + d) * layout.key_stride(), half + d, 2);
+            }
+            kernels_.to_f16(v, dim, reinterpret_cast<std::uint16_t*>(value));
+        }
+    }
+}
+
+// The block of keys at positions first .. first + key_block. Tokens of a path lie in place; those of a tree's branch are
+// collected from where its rows wrote them.
+KeyBlock Attention::gather(const AttentionArgs& args, const PlanSequence& sequence, const PlanRow& row, std::size_t kv_head,
+                           std::size_t first, std::size_t end, Scratch& scratch) const {
+    const KvView& cache = args.cache;
+    const Layout layout(cache);
+    const auto slot = static_cast<std::size_t>(sequence.slot), committed = static_cast<std::size_t>(sequence.committed);
+    const std::size_t last = std::min(end, first + key_block);
+    KeyBlock block;
+    block.first = first;
+    for (std::size_t group = 0; group < key_block / key_group; ++group) {
+        const std::size_t token = std::min(first + group * key_group, (layout.groups - 1) * key_group);
+        block.k[group] = cache.k + layout.key(slot, kv_head, token);
+    }
+    const std::byte* values = cache.v + layout.value(slot, kv_head, first);
+    for (std::size_t token = first; token < last; ++token) {
+        block.v[token - first] = values + (token - first) * layout.padded * layout.element;
+    }
+    if (sequence.path || last <= committed) return block;
+
+    scratch.keys.resize(key_block * layout.head_dim * layout.element);
+    for (std::size_t group = 0; group < key_block / key_group; ++group) {
+        const std::size_t group_end = first + (group + 1) * key_group;
+        if (group_end <= committed) continue;
+        std::byte* to = scratch.keys.data() + group * layout.group_bytes();
+        std::memcpy(to, block.k[group], layout.group_bytes());
+        for (std::size_t token = std::max(first + group * key_group, committed); token < std::min(group_end, last); ++token) {
+            const std::size_t source = committed + local_at(row, token - committed);
+            const std::byte* key = cache.k + layout.key(slot, kv_head, source);
+            std::byte* lane = to + token % key_group * layout.element;
+            for (std::size_t d = 0; d < layout.head_dim; ++d) {
+                std::memcpy(lane + d * layout.key_stride(), key + d * layout.key_stride(), layout.element);
+            }
+            block.v[token - first] = cache.v + layout.value(slot, kv_head, source);
+        }
+        block.k[group] = to;
+    }
+    return block;
+}
+
+// Rows first_row .. first_row + rows of one sequence (several only of a path), all query heads of one KV head.
+void Attention::attend(const AttentionArgs& args, const PlanSequence& sequence, std::size_t first_row, std::size_t rows,
+                       std::size_t kv_head, Scratch& scratch) {
+    const KvView& cache = args.cache;
+    const std::size_t dim = cache.head_dim, padded = padded_dim(dim), group = args.heads / cache.kv_heads;
+    const std::size_t query_stride = args.gated ? 2 * dim : dim;
+    QueryState queries[query_tile];
+    scratch.sums.resize(query_tile * padded);
+
+    for (std::size_t tile = 0; tile < rows * group; tile += query_tile) {
+        const std::size_t count = std::min(query_tile, rows * group - tile);
+        std::fill(scratch.sums.begin(), scratch.sums.end(), 0.0f);
+        std::size_t begin = std::numeric_limits<std::size_t>::max(), end = 0;
+        for (std::size_t i = 0; i < count; ++i) {
+            const std::size_t row = first_row + (tile + i) / group, head = kv_head * group + (tile + i) % group;
+            QueryState& query = queries[i];
+            query.q = args.q.data + row * args.q.width + head * query_stride;
+            query.sum = scratch.sums.data() + i * padded;
+            query.max = -std::numeric_limits<float>::infinity();
+            query.weight = 0;
+            query.end = static_cast<std::size_t>(plan_->rows[row].position) + 1;
+            query.begin = args.window && query.end > args.window ? query.end - args.window : 0;
+            begin = std::min(begin, query.begin);
+            end = std::max(end, query.end);
+        }
+        const PlanRow& row = plan_->rows[first_row + tile / group];
+        for (std::size_t first = begin / key_block * key_block; first < end; first += key_block) {
+            const KeyBlock block = gather(args, sequence, row, kv_head, first, end, scratch);
+            kernels_.attend(queries, count, block, cache.type, dim, args.scale);
+        }
+        for (std::size_t i = 0; i < count; ++i) {
+            const QueryState& query = queries[i];
+            const std::size_t row_index = first_row + (tile + i) / group, head = kv_head * group + (tile + i) % group;
+            float* out = args.out.data + row_index * args.out.width + head * dim;
+            std::memcpy(out, query.sum, dim * sizeof(float));
+            kernels_.scale(1 / query.weight, dim, out);
+            if (args.gated) kernels_.sigmoid_gate(query.q + dim, dim, out);
+        }
+    }
+}
+
+void Attention::run(const AttentionArgs& args) {
+    const Rotation& table = rotation(*args.rope);
+    pool_.run(plan_->size(), plan_->size() <= 2 ? 2 : 4, [&](std::size_t begin, std::size_t end, std::size_t) {
+        for (std::size_t row = begin; row < end; ++row) prepare_row(args, table, row);
+    });
+    for (const PlanSequence& sequence : plan_->sequences) {
+        const std::size_t rows = static_cast<std::size_t>(sequence.rows), step = sequence.path ? rows_per_task : 1;
+        const std::size_t tasks = (rows + step - 1) / step;
+        // The last rows see most keys: they go first, so that threads finish together.
+        pool_.run(tasks * args.cache.kv_heads, 1, [&](std::size_t begin, std::size_t end, std::size_t thread) {
+            for (std::size_t task = begin; task < end; ++task) {
+                const std::size_t first = (tasks - 1 - task / args.cache.kv_heads) * step;
+                attend(args, sequence, static_cast<std::size_t>(sequence.first_row) + first, std::min(step, rows - first),
+                       task % args.cache.kv_heads, scratch_[thread]);
+            }
+        });
+    }
+}
+
+} // namespace lucebox::compute::cpu

@@ -1,0 +1,48 @@
+// Attention on the CPU: prepares rows (norm, rotation, cache write), then walks the keys in blocks.
+//
+// A row's keys are taken in blocks at absolute positions and merged in order (online softmax: Milakov and Gimelshein,
+// 2018), so its result does not depend on how many rows a step has, and prefill gives the bits of decoding.
+#pragma once
+
+#include "base/thread_pool.h"
+#include "compute/cpu/row_kernels.h"
+
+#include <map>
+#include <vector>
+
+namespace lucebox::compute::cpu {
+
+class Attention {
+public:
+    Attention(const RowKernels& kernels, ThreadPool& pool) : kernels_(kernels), pool_(pool) {}
+
+    static KvBytes bytes(const KvView& cache);
+    static void move_tokens(const KvView& cache, std::size_t slot, std::size_t first, std::span<const std::int32_t> from);
+
+    void begin_step(const StepPlan& plan);
+    void run(const AttentionArgs& args);
+
+private:
+    struct Rotation { // of the rows of this step: [rows, dimensions / 2]
+        std::vector<float> cosine, sine;
+    };
+    struct Scratch { // of one thread
+        std::vector<float> sums;
+        std::vector<std::byte> keys;
+    };
+
+    const Rotation& rotation(const Rope& rope);
+    void prepare_row(const AttentionArgs& args, const Rotation& rotation, std::size_t row);
+    void attend(const AttentionArgs& args, const PlanSequence& sequence, std::size_t first_row, std::size_t rows,
+                std::size_t kv_head, Scratch& scratch);
+    KeyBlock gather(const AttentionArgs& args, const PlanSequence& sequence, const PlanRow& row, std::size_t kv_head,
+                    std::size_t first, std::size_t end, Scratch& scratch) const;
+
+    const RowKernels& kernels_;
+    ThreadPool& pool_;
+    const StepPlan* plan_ = nullptr;
+    std::map<const Rope*, Rotation> rotations_;
+    std::vector<Scratch> scratch_;
+};
+
+} // namespace lucebox::compute::cpu

@@ -1,0 +1,16 @@
+// The row kernels for x86 with AVX-512. Standard headers come before the target is raised: what they define
+// inline is shared with code that runs everywhere.
+#include "compute/cpu/row_kernels.h"
+#include "gguf/blocks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
+#include <immintrin.h>
+#define LUCEBOX_ROW_KERNELS row_kernels_avx512
+#include "compute/cpu/row_kernels.inc"
+#endif
