@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fmt/format.h>
+#include <functional>
 #include <limits>
 #include <numeric>
 
@@ -266,6 +267,21 @@ const Tensor* ModelFile::find(std::string_view name) const {
         });
     if (at == order.end() || state_->tensors[*at].name != name) return nullptr;
     return &state_->tensors[*at];
+}
+
+Status ModelFile::read(const Tensor& tensor, std::uint64_t offset, std::span<std::byte> out) const {
+    if (offset > tensor.data.size() || out.size() > tensor.data.size() - offset) {
+        return Error{ErrorKind::internal, fmt::format("read past the end of tensor {}", printable(tensor.name))};
+    }
+    for (std::size_t part = 0; part < state_->files.size(); ++part) {
+        const auto mapped = state_->mappings[part].bytes();
+        const std::less_equal<> not_after;
+        if (!not_after(mapped.data(), tensor.data.data())) continue;
+        if (!not_after(tensor.data.data() + tensor.data.size(), mapped.data() + mapped.size())) continue;
+        const auto start = static_cast<std::uint64_t>(tensor.data.data() - mapped.data());
+        return state_->files[part].read_at(start + offset, out);
+    }
+    return Error{ErrorKind::internal, fmt::format("tensor {} is of another file", printable(tensor.name))};
 }
 
 const Value* ModelFile::metadata(std::string_view key) const {

@@ -53,11 +53,15 @@ public:
     std::span<const Tensor> tensors() const;
     const Tensor* find(std::string_view name) const; // nullptr if absent
 
+    // Copies bytes offset.. of a tensor of this file through the file, not its mapping: a file that shrank since open()
+    // is then an error and no SIGBUS.
+    Status read(const Tensor& tensor, std::uint64_t offset, std::span<std::byte> out) const;
+
     const Value* metadata(std::string_view key) const; // nullptr if absent
     std::vector<std::string_view> keys() const;        // in file order
 
     // Typed access, converting between widths with a range check. Absent: nullopt. Wrong type or out of range: an error
-    // naming the key.
+    // naming the key. A scalar is no array, and an array no scalar; get_integers() also takes arrays of bools, as 0 and 1.
     Result<std::optional<std::uint64_t>> get_unsigned(std::string_view key) const;
     Result<std::optional<std::int64_t>> get_integer(std::string_view key) const;
     Result<std::optional<double>> get_number(std::string_view key) const; // also from integers
