@@ -5,11 +5,14 @@
 // text, counted from the first prompt token. Pure functions of their arguments; any thread.
 //
 // Order of operations: logit bias, penalties, then (at temperature 0) the best token; otherwise temperature, top-k,
-// min-p, top-p, draw. Ties go to the lower id.
+// min-p, top-p, draw. Ties go to the lower id. A logit that is not a number counts as minus infinity; if none is left,
+// the answer is token 0.
 #pragma once
 
 #include "base/result.h"
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <unordered_map>
@@ -33,7 +36,7 @@ struct SamplingParams {
     std::uint64_t seed = 0;
 };
 
-// Names the field that is out of range.
+// Names the field that is out of range, as the first word of the message.
 Status validate(const SamplingParams& params);
 
 // What penalties need to know of the text so far; kept by the caller beside the sequence.
@@ -61,7 +64,10 @@ struct Sample {
     std::vector<TokenLogprob> top; // best first
 };
 
-// Uniform in [0, 1) from (seed, position): Philox 4x32-10 (Salmon et al., SC 2011).
+// Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
+std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
+
+// Uniform in [0, 1): the first 53 bits of Philox with the position as counter and the seed as key.
 double uniform(std::uint64_t seed, std::uint64_t position);
 
 // Reused between calls so that sampling allocates nothing in steady state. One per thread.
@@ -71,12 +77,26 @@ public:
     Sample sample(std::span<float> logits, const SamplingParams& params, const TokenHistory& history,
                   std::uint64_t position, bool logprobs = false, std::int32_t top_logprobs = 0);
 
-private:
     struct Candidate {
         float logit;
         TokenId token;
     };
-    std::vector<Candidate> candidates_;
+
+private:
+    void set(std::span<float> logits, TokenId token, float logit);
+    void apply_bias(std::span<float> logits, const SamplingParams& params);
+    void apply_penalties(std::span<float> logits, const SamplingParams& params, const TokenHistory& history);
+    void select_best(std::span<const float> logits, std::size_t count, float floor);
+    double weigh(std::span<const float> logits, float best, float temperature, float floor);
+    TokenId draw(std::span<const float> logits, const SamplingParams& params, float best, double u);
+    TokenId draw_from_selected(float best, const SamplingParams& params, double total, double u) const;
+    TokenId draw_from_all(std::span<const float> logits, float best, float temperature, float floor, double target);
+    float own_logit(std::span<const float> logits, TokenId token) const;
+
+    std::vector<Candidate> candidates_;  // of the last select_best, best first
+    std::vector<Candidate> overwritten_; // the model's own logits under bias and penalties, first write first
+    std::vector<std::uint8_t> seen_;     // [vocabulary], zero between calls
+    std::vector<double> block_mass_;     // of the last weigh
 };
 
 } // namespace lucebox::decode
