@@ -3,7 +3,8 @@
 # Does nothing when all are present. Needs root, or sudo.
 set -euo pipefail
 
-packages=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev libgtest-dev libgmock-dev)
+packages=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev libgtest-dev libgmock-dev
+    libspdlog-dev libtomlplusplus-dev libcli11-dev libboost1.81-dev libcurl4-openssl-dev zlib1g-dev)
 
 missing=()
 for package in "${packages[@]}"; do
