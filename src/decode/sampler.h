@@ -24,13 +24,13 @@ namespace lucebox::decode {
 using TokenId = std::int32_t;
 
 struct SamplingParams {
-    float temperature = 1;        // 0: greedy
-    std::int32_t top_k = 0;       // keep the k best; 0: all
-    float top_p = 1;              // keep the smallest set of the best that reaches this mass
-    float min_p = 0;              // keep tokens at least this fraction of the best one's probability
-    float repetition_penalty = 1; // divides positive, multiplies negative logits of tokens seen
-    float frequency_penalty = 0;  // minus this times the count among generated tokens
-    float presence_penalty = 0;   // minus this if generated at all
+    float temperature = 1;            // 0: greedy
+    std::int32_t top_k = 0;           // keep the k best; 0: all
+    float top_p = 1;                  // keep the smallest set of the best that reaches this mass
+    float min_p = 0;                  // keep tokens at least this fraction of the best one's probability
+    float repetition_penalty = 1;     // divides positive, multiplies negative logits of tokens seen
+    float frequency_penalty = 0;      // minus this times the count among generated tokens
+    float presence_penalty = 0;       // minus this if generated at all
     std::int32_t penalty_window = 64; // last tokens (prompt included) that repetition_penalty looks at; -1: all
     std::vector<std::pair<TokenId, float>> logit_bias;
     std::uint64_t seed = 0;
