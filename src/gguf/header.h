@@ -19,7 +19,7 @@ constexpr std::uint32_t default_alignment = 32;
 // What all parts of one model may use together. Real models stay far below: a vocabulary of 262,144 tokens with its
 // merges takes 20 MB. The limits bound time and memory, which grow with the header and not with the weights.
 struct HeaderBudget {
-    std::uint64_t header_bytes = 128u << 20;
+    std::uint64_t header_bytes = 64u << 20;
     std::uint64_t keys = 65'536;
     std::uint64_t tensors = 262'144;
 };
