@@ -40,13 +40,16 @@ StopStrings::Outcome StopStrings::push(std::string_view text) {
         return outcome;
     }
     std::size_t keep = 0;
-    for (const std::string& stop : stops_) keep = std::max(keep, partial_match(held_, stop));
+    for (const std::string& stop : stops_)
+        keep = std::max(keep, partial_match(held_, stop));
     const std::size_t shown = held_.size() - keep;
     Outcome outcome{held_.substr(0, shown), std::nullopt};
     held_.erase(0, shown);
     return outcome;
 }
 
-std::string StopStrings::finish() { return std::exchange(held_, {}); }
+std::string StopStrings::finish() {
+    return std::exchange(held_, {});
+}
 
 } // namespace lucebox::decode

@@ -1,7 +1,7 @@
 // Finds stop strings in a stream of text pieces, across token borders.
 //
-// Text that could still become a stop string is held back; a found stop string, and all after it, is never shown. Of several
-// that match, the one that is complete first counts, then the longest. Used by one thread at a time.
+// Text that could still become a stop string is held back; a found stop string, and all after it, is never shown. Of
+// several that match, the one that is complete first counts, then the longest. Used by one thread at a time.
 #pragma once
 
 #include <optional>
