@@ -1,0 +1,54 @@
+#include "model/model.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+
+namespace lucebox::model {
+namespace {
+
+struct Architecture {
+    std::string_view name;
+    std::unique_ptr<Model> (*load)(Loader&);
+};
+
+constexpr std::array architectures{
+    Architecture{"llama", load_llama},   Architecture{"qwen2", load_qwen2},   Architecture{"qwen3", load_qwen3},
+    Architecture{"gemma3", load_gemma3}, Architecture{"qwen35", load_qwen35},
+};
+
+} // namespace
+
+std::vector<std::string_view> known_architectures() {
+    std::vector<std::string_view> names;
+    for (const Architecture& architecture : architectures) names.push_back(architecture.name);
+    return names;
+}
+
+Result<std::unique_ptr<Model>> Model::load(const gguf::ModelFile& file, compute::Device& device,
+                                           std::function<void(double)> progress) {
+    Loader loader(file, device, std::move(progress));
+    LUCEBOX_CHECK(loader.status());
+    for (const Architecture& architecture : architectures) {
+        if (architecture.name != loader.architecture()) continue;
+        std::unique_ptr<Model> model = architecture.load(loader);
+        model->trained_context_ = loader.size("context_length");
+        model->weight_bytes_ = loader.weight_bytes();
+        LUCEBOX_CHECK(loader.status());
+        return model;
+    }
+    return Error{ErrorKind::unsupported, fmt::format("architecture '{}' is not supported", loader.architecture()),
+                 fmt::format("supported are {}", fmt::join(known_architectures(), ", "))};
+}
+
+void Model::forward(Pass& pass, Tensor x) const {
+    vocabulary_.embed(pass.device, x);
+    const std::size_t count = layers().size();
+    for (std::size_t layer = 0; layer < count; ++layer) {
+        run_layer(pass, layer, x);
+        if (pass.tap) pass.tap(layer, x);
+    }
+}
+
+} // namespace lucebox::model

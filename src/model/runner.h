@@ -1,0 +1,101 @@
+// Runs steps: rows of tokens, of one or several sequences, in paths or trees. See docs/architecture.md, "A step".
+//
+// What a step computes is scratch until commit(); rows that are not committed never happened. The result of a row is
+// bit for bit the same whatever other rows are in the step. One thread; nothing is allocated after load().
+#pragma once
+
+#include "model/model.h"
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace lucebox::model {
+
+using SequenceId = std::int32_t;
+using TokenId = std::int32_t;
+
+struct Row {
+    SequenceId sequence = 0;
+    TokenId token = 0;
+    std::int32_t parent = -1; // row of this step that it follows; -1: the sequence's committed end
+    bool logits = false;      // whether logits are wanted
+};
+
+enum class Commit {
+    all,   // the rows are known to stay (prompts, plain decoding): committed by step() itself; paths only
+    later, // commit() will say which rows stay; at most max_tree_rows rows a sequence
+};
+
+struct RunnerOptions {
+    std::size_t context = 4096;            // tokens of a sequence
+    std::size_t sequences = 1;
+    std::size_t rows = 256;                // of one step
+    std::optional<compute::DType> kv_type; // none: f32 if the weights are F32, else f16
+};
+
+class Runner {
+public:
+    static Result<std::unique_ptr<Runner>> load(const gguf::ModelFile& file, compute::Device& device,
+                                                const RunnerOptions& options, std::function<void(double)> progress = {});
+
+    const Model& model() const { return *model_; }
+    const cache::Cache& cache() const { return cache_; }
+    const RunnerOptions& options() const { return options_; }
+    std::size_t vocabulary() const { return model_->vocabulary().size(); }
+    std::size_t scratch_bytes() const { return scratch_bytes_; }
+
+    // A slot for a new, empty sequence; unavailable when all are taken.
+    Result<SequenceId> open();
+    void close(SequenceId sequence);
+    std::size_t length(SequenceId sequence) const { return sequences_[static_cast<std::size_t>(sequence)].committed; }
+
+    // Rows of a sequence must be neighbours, parents before children. Errors are the caller's (usage) and leave every
+    // sequence as it was.
+    Status step(std::span<const Row> rows, Commit commit);
+
+    // Logits of the i-th row that asked for them in the last step, valid until the next call.
+    std::span<const float> logits(std::size_t output);
+    std::size_t outputs() const { return plan_.outputs.size(); }
+
+    // Keeps rows of the last step (their indices, a path that begins at the committed end). At most once a sequence and step.
+    Status commit(SequenceId sequence, std::span<const std::int32_t> path);
+
+    // Sees every layer's output x [rows, width] in device memory, while set.
+    void set_tap(std::function<void(std::size_t layer, Tensor x)> tap) { tap_ = std::move(tap); }
+    compute::Device& device() { return device_; }
+
+private:
+    struct Sequence {
+        bool open = false;
+        std::size_t committed = 0;
+        std::vector<std::int32_t> pending; // accepted rows that recurrent layers have yet to fold in
+    };
+
+    Runner(compute::Device& device, std::unique_ptr<Model> model, cache::Cache cache, const RunnerOptions& options)
+        : device_(device), model_(std::move(model)), cache_(std::move(cache)), options_(options) {}
+
+    Status allocate_scratch();
+    Status build_plan(std::span<const Row> rows, Commit commit);
+    Status check_row(std::span<const Row> rows, std::size_t index) const;
+    void add_row(std::span<const Row> rows, std::size_t index, Commit commit);
+
+    compute::Device& device_;
+    std::unique_ptr<Model> model_;
+    cache::Cache cache_;
+    RunnerOptions options_;
+    std::vector<Sequence> sequences_;
+    compute::StepPlan plan_;
+    std::function<void(std::size_t, Tensor)> tap_;
+    bool has_recurrent_ = false;
+
+    std::unique_ptr<compute::Buffer> x_, scratch_, gathered_, logits_;
+    std::vector<float> host_logits_; // of the window of outputs computed last
+    std::size_t window_begin_ = 0, window_end_ = 0;
+    std::size_t scratch_bytes_ = 0;
+};
+
+} // namespace lucebox::model
