@@ -267,6 +267,55 @@ void pack_k_scale_min(Block packed, std::size_t group, int scale, int min) {
     packed[group] = static_cast<std::uint8_t>(packed[group] | (min >> 4) << 6);
 }
 
+// What one group of Q4_K or Q5_K stores.
+struct Group {
+    int scale = 0; // 0..63, of d
+    int min = 0;   // 0..63, of dmin
+};
+
+struct SuperScale {
+    float d;
+    float dmin;
+};
+
+// Integers of a group for the scales a reader will see. Returns their weighted squared error.
+float round_group(const float* x, const Weights& weights, Group group, SuperScale super, int highest, int* q) {
+    const float scale = super.d * static_cast<float>(group.scale);
+    const float offset = super.dmin * static_cast<float>(group.min);
+    const float inverse = inverse_or_zero(scale);
+    Sum errors;
+    for (std::size_t i = 0; i < 32; i += lanes) {
+        for (std::size_t j = 0; j < lanes; ++j) {
+            const float value = x[i + j];
+            q[i + j] = round_within((value + offset) * inverse, 0.0f, static_cast<float>(highest));
+            const float error = scale * static_cast<float>(q[i + j]) - offset - value;
+            errors.part[j] += weights[i + j] * error * error;
+        }
+    }
+    return errors.total();
+}
+
+// The rounded pair and its neighbours, by true error: both numbers were rounded separately, but err together. Worth 1.5
+// % (Q4_K) to 3.5 % (Q5_K) of the rms error, for half the speed.
+Group best_group(const float* x, const Affine& fit, SuperScale super, int highest, int* q) {
+    const int scale = round_within(fit.scale * inverse_or_zero(super.d), 0.0f, 63.0f);
+    const int min = round_within(fit.min * inverse_or_zero(super.dmin), 0.0f, 63.0f);
+    const Weights weights = weigh(x, 32);
+    Group best;
+    float best_error = INFINITY;
+    for (int s = std::max(scale - 1, 0); s <= std::min(scale + 1, 63); ++s) {
+        for (int m = std::max(min - 1, 0); m <= std::min(min + 1, 63); ++m) {
+            const float error = round_group(x, weights, {s, m}, super, highest, q);
+            if (error < best_error) {
+                best_error = error;
+                best = {s, m};
+            }
+        }
+    }
+    round_group(x, weights, best, super, highest, q);
+    return best;
+}
+
 // Q4_K and Q5_K: writes d, dmin and the packed pairs to block[0..16), and the integers to q.
 void quantise_k_with_min(const float* x, int highest, Block block, std::array<int, 256>& q) {
     std::array<Affine, 8> fits;
@@ -277,20 +326,11 @@ void quantise_k_with_min(const float* x, int highest, Block block, std::array<in
         largest_scale = std::max(largest_scale, fits[group].scale);
         largest_min = std::max(largest_min, fits[group].min);
     }
-    const float d = store_f16(block, largest_scale / 63.0f);
-    const float dmin = store_f16(block + 2, largest_min / 63.0f);
-    const float inverse_d = inverse_or_zero(d);
-    const float inverse_dmin = inverse_or_zero(dmin);
+    const SuperScale super = {store_f16(block, largest_scale / 63.0f), store_f16(block + 2, largest_min / 63.0f)};
     std::memset(block + 4, 0, 12);
     for (std::size_t group = 0; group < 8; ++group) {
-        const int scale = round_within(fits[group].scale * inverse_d, 0.0f, 63.0f);
-        const int min = round_within(fits[group].min * inverse_dmin, 0.0f, 63.0f);
-        pack_k_scale_min(block + 4, group, scale, min);
-        const float inverse = inverse_or_zero(d * static_cast<float>(scale));
-        const float offset = dmin * static_cast<float>(min);
-        for (std::size_t i = 32 * group; i < 32 * group + 32; ++i) {
-            q[i] = round_within((x[i] + offset) * inverse, 0.0f, static_cast<float>(highest));
-        }
+        const Group chosen = best_group(x + 32 * group, fits[group], super, highest, q.data() + 32 * group);
+        pack_k_scale_min(block + 4, group, chosen.scale, chosen.min);
     }
 }
 
