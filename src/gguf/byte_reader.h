@@ -48,6 +48,11 @@ public:
         return false;
     }
 
+    // The bytes read since position() was `start`.
+    std::string_view view_since(std::uint64_t start) const {
+        return {reinterpret_cast<const char*>(bytes_.data()) + start, static_cast<std::size_t>(position_ - start)};
+    }
+
 private:
     std::span<const std::byte> bytes_;
     std::uint64_t position_ = 0;

@@ -190,28 +190,10 @@ Result<Metadata> read_metadata(ByteReader& reader, std::uint64_t index) {
     if (entry.key.size() > longest_key) {
         return invalid(fmt::format("key {} has a name of {} bytes", index, entry.key.size()));
     }
+    const std::uint64_t start = reader.position();
     LUCEBOX_TRY(entry.value, read_value(reader, entry.key));
+    entry.encoded = reader.view_since(start);
     return entry;
-}
-
-Result<std::uint64_t> tensor_bytes(const TensorInfo& tensor) {
-    const BlockFormat& format = block_format(tensor.type);
-    if (tensor.shape[0] % format.elements != 0) {
-        return invalid(fmt::format("tensor {} has rows of {} values, which are not whole blocks of {} ({} values)",
-                                   printable(tensor.name), tensor.shape[0], format.name, format.elements));
-    }
-    // Blocks, not values: a tensor that fits has fewer than 2^63 of either, and both products are checked.
-    std::uint64_t values = 1;
-    std::uint64_t bytes = 0;
-    bool fits = true;
-    for (const std::uint64_t dimension : tensor.shape) {
-        fits = fits && !__builtin_mul_overflow(values, dimension, &values);
-    }
-    fits = fits && !__builtin_mul_overflow(values / format.elements, std::uint64_t{format.bytes}, &bytes);
-    if (!fits || values > INT64_MAX || bytes > INT64_MAX) {
-        return invalid(fmt::format("the dimensions of tensor {} are too large", printable(tensor.name)));
-    }
-    return bytes;
 }
 
 Result<TensorInfo> read_tensor(ByteReader& reader, std::uint64_t index) {
@@ -228,8 +210,6 @@ Result<TensorInfo> read_tensor(ByteReader& reader, std::uint64_t index) {
     }
     for (std::uint32_t i = 0; i < dimensions; ++i) {
         if (!reader.read(tensor.shape[i])) return truncated(field());
-        if (tensor.shape[i] == 0)
-            return invalid(fmt::format("dimension {} of tensor {} is 0", i, printable(tensor.name)));
     }
     std::uint32_t id = 0;
     if (!reader.read(id) || !reader.read(tensor.offset)) return truncated(field());
@@ -323,6 +303,30 @@ Status read_entries(ByteReader& reader, const Counts& counts, Header& header) {
 }
 
 } // namespace
+
+Result<std::uint64_t> tensor_bytes(const TensorInfo& tensor) {
+    for (std::size_t i = 0; i < tensor.shape.size(); ++i) {
+        if (tensor.shape[i] == 0)
+            return invalid(fmt::format("dimension {} of tensor {} is 0", i, printable(tensor.name)));
+    }
+    const BlockFormat& format = block_format(tensor.type);
+    if (tensor.shape[0] % format.elements != 0) {
+        return invalid(fmt::format("tensor {} has rows of {} values, which are not whole blocks of {} ({} values)",
+                                   printable(tensor.name), tensor.shape[0], format.name, format.elements));
+    }
+    // Blocks, not values: a tensor that fits has fewer than 2^63 of either, and both products are checked.
+    std::uint64_t values = 1;
+    std::uint64_t bytes = 0;
+    bool fits = true;
+    for (const std::uint64_t dimension : tensor.shape) {
+        fits = fits && !__builtin_mul_overflow(values, dimension, &values);
+    }
+    fits = fits && !__builtin_mul_overflow(values / format.elements, std::uint64_t{format.bytes}, &bytes);
+    if (!fits || values > INT64_MAX || bytes > INT64_MAX) {
+        return invalid(fmt::format("the dimensions of tensor {} are too large", printable(tensor.name)));
+    }
+    return bytes;
+}
 
 Result<Header> parse_header(std::span<const std::byte> bytes, HeaderBudget& budget) {
     const std::uint64_t limit = std::min<std::uint64_t>(bytes.size(), budget.header_bytes);

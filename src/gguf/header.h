@@ -27,6 +27,7 @@ struct HeaderBudget {
 struct Metadata {
     std::string_view key;
     Value value;
+    std::string_view encoded; // value type and value, as in the file
 };
 
 struct TensorInfo {
@@ -43,6 +44,9 @@ struct Header {
     std::vector<Metadata> metadata;  // file order, keys unique
     std::vector<TensorInfo> tensors; // file order, names unique
 };
+
+// Bytes of a tensor of this type and shape; an error names the tensor.
+Result<std::uint64_t> tensor_bytes(const TensorInfo& tensor);
 
 // bytes: the whole file. Takes what it uses from `budget`.
 Result<Header> parse_header(std::span<const std::byte> bytes, HeaderBudget& budget);

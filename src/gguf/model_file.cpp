@@ -220,6 +220,12 @@ struct ModelFile::State {
                   [this](auto a, auto b) { return tensors[a].name < tensors[b].name; });
     }
 
+    const Metadata* find_metadata(std::string_view key) const {
+        const auto before = [this](std::size_t index, std::string_view wanted) { return metadata[index].key < wanted; };
+        const auto at = std::lower_bound(metadata_by_key.begin(), metadata_by_key.end(), key, before);
+        return at != metadata_by_key.end() && metadata[*at].key == key ? &metadata[*at] : nullptr;
+    }
+
     Status check_parts_together() const {
         const auto same = [this](auto a, auto b) { return tensors[a].name == tensors[b].name; };
         const auto twice = std::adjacent_find(tensors_by_name.begin(), tensors_by_name.end(), same);
@@ -285,13 +291,14 @@ Status ModelFile::read(const Tensor& tensor, std::uint64_t offset, std::span<std
 }
 
 const Value* ModelFile::metadata(std::string_view key) const {
-    const auto& order = state_->metadata_by_key;
-    const auto at =
-        std::lower_bound(order.begin(), order.end(), key, [this](std::size_t index, std::string_view wanted) {
-            return state_->metadata[index].key < wanted;
-        });
-    if (at == order.end() || state_->metadata[*at].key != key) return nullptr;
-    return &state_->metadata[*at].value;
+    const Metadata* entry = state_->find_metadata(key);
+    return entry != nullptr ? &entry->value : nullptr;
+}
+
+std::span<const std::byte> ModelFile::encoded_metadata(std::string_view key) const {
+    const Metadata* entry = state_->find_metadata(key);
+    if (entry == nullptr) return {};
+    return std::as_bytes(std::span(entry->encoded));
 }
 
 std::vector<std::string_view> ModelFile::keys() const {

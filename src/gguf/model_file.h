@@ -59,6 +59,8 @@ public:
 
     const Value* metadata(std::string_view key) const; // nullptr if absent
     std::vector<std::string_view> keys() const;        // in file order
+    // Value type and value as they are in the file, for copying without loss; empty if absent.
+    std::span<const std::byte> encoded_metadata(std::string_view key) const;
 
     // Typed access, converting between widths with a range check. Absent: nullopt. Wrong type or out of range: an error
     // naming the key. A scalar is no array, and an array no scalar; get_integers() also takes arrays of bools, as 0 and 1.
