@@ -40,6 +40,9 @@ public:
     virtual void multiply(const std::byte* x, std::size_t x_stride, std::size_t rows, std::size_t begin, std::size_t end,
                           float* out, std::size_t out_stride, bool accumulate) const = 0;
 
+    // The weights of one output as f32, bit for bit what the file's dequantiser gives. For embedding tables. out [inputs]
+    virtual void dequantise_output(std::size_t output, std::span<float> out) const = 0;
+
 protected:
     std::size_t inputs_ = 0, outputs_ = 0, bytes_ = 0;
     bool takes_quantised_ = false;

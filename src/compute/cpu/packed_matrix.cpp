@@ -1,0 +1,239 @@
+// Packs GGUF tensors, and hands multiplications to the kernel of the machine.
+#include "compute/cpu/packed_matrix.h"
+
+#include "compute/cpu/kernels_quantised.h"
+#include "compute/cpu/packed_unpack.h"
+#include "gguf/blocks.h"
+
+#include <algorithm>
+#include <cassert>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <vector>
+
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
+namespace lucebox::compute::cpu {
+namespace {
+
+// Zeroed memory; whole huge pages for large matrices, because a token reads all of it and 4 KB pages would miss the TLB.
+class WeightMemory {
+public:
+    explicit WeightMemory(std::size_t bytes) {
+        constexpr std::size_t huge_page = 2u << 20;
+        const std::size_t alignment = bytes >= huge_page ? huge_page : 64;
+        const std::size_t size = round_up(std::max<std::size_t>(bytes, 1), alignment);
+        data_ = static_cast<std::byte*>(std::aligned_alloc(alignment, size));
+        if (data_ == nullptr) throw std::bad_alloc();
+#ifdef __linux__
+        if (alignment == huge_page) madvise(data_, size, MADV_HUGEPAGE); // a hint: without it, only slower
+#endif
+        std::memset(data_, 0, size);
+    }
+    WeightMemory(const WeightMemory&) = delete;
+    WeightMemory& operator=(const WeightMemory&) = delete;
+    ~WeightMemory() { std::free(data_); }
+
+    std::byte* data() const { return data_; }
+
+private:
+    std::byte* data_ = nullptr;
+};
+
+class Packed : public PackedMatrix {
+public:
+    Packed(std::size_t inputs, std::size_t outputs, std::size_t group_size, bool quantised)
+        : group_bytes_(group_size), memory_(round_up(outputs, group_outputs) / group_outputs * group_size) {
+        inputs_ = inputs;
+        outputs_ = outputs;
+        bytes_ = round_up(outputs, group_outputs) / group_outputs * group_size;
+        takes_quantised_ = quantised;
+    }
+
+    void multiply(const std::byte* x, std::size_t x_stride, std::size_t rows, std::size_t begin, std::size_t end,
+                  float* out, std::size_t out_stride, bool accumulate) const override {
+        assert(begin % output_group == 0 && end <= outputs_);
+        if (rows == 0 || begin >= end) return;
+        kernel_({memory_.data(), group_bytes_, inputs_, table_, x, x_stride, rows, begin, end, out, out_stride,
+                 accumulate});
+    }
+
+protected:
+    std::size_t group_bytes_;
+    WeightMemory memory_;
+    MultiplyKernel kernel_ = nullptr;
+    const CodeTable* table_ = nullptr;
+};
+
+// --- F32, F16, BF16: 16 outputs of input 0, 16 outputs of input 1, ...
+
+class FloatMatrix final : public Packed {
+public:
+    FloatMatrix(const gguf::Tensor& tensor, FloatFormat format, Isa isa)
+        : Packed(tensor.shape[0], tensor.rows(), tensor.shape[0] * group_outputs * value_bytes(format), false),
+          format_(format) {
+        kernel_ = float_kernel(format, isa);
+        for (std::size_t o = 0; o < outputs_; ++o) {
+            const std::byte* row = tensor.data.data() + o * inputs_ * value_bytes(format);
+            for (std::size_t i = 0; i < inputs_; ++i)
+                std::memcpy(at(o, i), row + i * value_bytes(format), value_bytes(format));
+        }
+    }
+
+    void dequantise_output(std::size_t output, std::span<float> out) const override {
+        assert(output < outputs_ && out.size() == inputs_);
+        const gguf::TensorType type = format_ == FloatFormat::f32   ? gguf::TensorType::f32
+                                      : format_ == FloatFormat::f16 ? gguf::TensorType::f16
+                                                                    : gguf::TensorType::bf16;
+        for (std::size_t i = 0; i < inputs_; ++i)
+            gguf::dequantise_row(type, {at(output, i), value_bytes(format_)}, out.subspan(i, 1));
+    }
+
+private:
+    static std::size_t value_bytes(FloatFormat format) { return format == FloatFormat::f32 ? 4 : 2; }
+
+    std::byte* at(std::size_t output, std::size_t input) const {
+        return memory_.data() + output / group_outputs * group_bytes_ +
+               (input * group_outputs + output % group_outputs) * value_bytes(format_);
+    }
+
+    FloatFormat format_;
+};
+
+// --- Codes and scales, as packed_format.h lays them out
+
+void put_codes(Codes kind, const UnitCodes* outputs, std::size_t block, std::byte* to) {
+    auto* packed = reinterpret_cast<std::uint8_t*>(to);
+    for (std::size_t o = 0; o < group_outputs; ++o) {
+        const std::uint8_t* codes = outputs[o].codes + block * block_inputs;
+        for (std::size_t i = 0; i < block_inputs; ++i) {
+            const std::size_t vector = i / 4;
+            const std::size_t lane = 4 * o + i % 4;
+            if (kind == Codes::u8) {
+                packed[64 * vector + lane] = codes[i];
+                continue;
+            }
+            const auto or_into = [](std::uint8_t& byte, int bits) { byte = static_cast<std::uint8_t>(byte | bits); };
+            or_into(packed[64 * (vector / 2) + lane], (codes[i] & 15) << (4 * (vector % 2)));
+            if (kind == Codes::u5) or_into(packed[256 + lane], (codes[i] >> 4) << vector);
+            if (kind == Codes::u6) or_into(packed[256 + 64 * (vector / 4) + lane], (codes[i] >> 4) << (2 * (vector % 4)));
+        }
+    }
+}
+
+template <class T>
+void put(std::byte* base, std::size_t index, T value) {
+    std::memcpy(base + index * sizeof(T), &value, sizeof(T));
+}
+
+void put_unit(const Format& format, const UnitCodes* outputs, std::size_t blocks, std::byte* unit) {
+    const UnitLayout layout = unit_layout(format, blocks);
+    const std::size_t sub_blocks = blocks * block_inputs / static_cast<std::size_t>(format.sub_block);
+    for (std::size_t o = 0; o < group_outputs; ++o) {
+        const UnitCodes& from = outputs[o];
+        if (format.scales == Scales::super) {
+            put(unit, o, from.d);
+            if (format.mins) put(unit, group_outputs + o, from.dmin);
+        }
+        for (std::size_t s = 0; s < sub_blocks; ++s) {
+            const std::size_t index = s * group_outputs + o;
+            switch (format.scales) {
+            case Scales::f16: put(unit + layout.scales, index, from.f16_scale[s]); break;
+            case Scales::f32: put(unit + layout.scales, index, from.f32_scale[s]); break;
+            case Scales::super: put(unit + layout.scales, index, from.scale[s]); break;
+            }
+            if (!format.mins) continue;
+            if (format.scales == Scales::super) put(unit + layout.mins, index, from.min[s]);
+            else put(unit + layout.mins, index, from.f16_min[s]);
+        }
+    }
+    for (std::size_t b = 0; b < blocks; ++b)
+        put_codes(format.codes, outputs, b, unit + layout.codes + b * code_bytes(format.codes));
+}
+
+class QuantisedMatrix final : public Packed {
+public:
+    QuantisedMatrix(const gguf::Tensor& tensor, const Format& format, Isa isa)
+        : Packed(tensor.shape[0], tensor.rows(), cpu::group_bytes(format, tensor.shape[0]), true), format_(format) {
+        kernel_ = quantised_kernel(format, isa);
+        table_ = code_table(tensor.type);
+        const gguf::BlockFormat& file = gguf::block_format(tensor.type);
+        const std::size_t row_bytes = inputs_ / file.elements * file.bytes;
+        std::vector<UnitCodes> rows(group_outputs);
+        for (std::size_t o = 0; o < outputs_; o += group_outputs) {
+            std::byte* unit = memory_.data() + o / group_outputs * group_bytes_;
+            std::memset(static_cast<void*>(rows.data()), 0, rows.size() * sizeof(UnitCodes)); // padding outputs weigh nothing
+            for (std::size_t i = 0; i < inputs_; i += unit_blocks * block_inputs) {
+                const std::size_t count = std::min(inputs_ - i, unit_blocks * block_inputs);
+                for (std::size_t j = 0; j < group_outputs && o + j < outputs_; ++j) {
+                    const std::byte* row = tensor.data.data() + (o + j) * row_bytes;
+                    read_unit(tensor.type, row + i / file.elements * file.bytes, count, rows[j]);
+                }
+                put_unit(format, rows.data(), count / block_inputs, unit);
+                unit += unit_layout(format, count / block_inputs).bytes;
+            }
+        }
+    }
+
+    void dequantise_output(std::size_t output, std::span<float> out) const override {
+        assert(output < outputs_ && out.size() == inputs_);
+        const std::byte* unit = memory_.data() + output / group_outputs * group_bytes_;
+        const std::size_t o = output % group_outputs;
+        BlockCodes codes;
+        for (std::size_t i = 0; i < inputs_;) {
+            const std::size_t blocks = std::min(unit_blocks, (inputs_ - i) / block_inputs);
+            const UnitLayout layout = unit_layout(format_, blocks);
+            for (std::size_t j = 0; j < blocks * block_inputs; ++j) {
+                const std::size_t block = j / block_inputs;
+                if (j % block_inputs == 0)
+                    read_codes(format_.codes, unit + layout.codes + block * code_bytes(format_.codes), codes);
+                const std::size_t s = j / static_cast<std::size_t>(format_.sub_block);
+                const std::uint8_t code = codes.codes[j % block_inputs][o];
+                const int value = (table_ == nullptr ? code : (*table_)[code]) - format_.offset;
+                const float product = unit_scale(format_, unit, blocks, s, o) * static_cast<float>(value);
+                out[i + j] = format_.mins ? product + unit_min(format_, unit, blocks, s, o) : product;
+            }
+            i += blocks * block_inputs;
+            unit += layout.bytes;
+        }
+    }
+
+private:
+    Format format_;
+};
+
+} // namespace
+
+std::unique_ptr<PackedMatrix> PackedMatrix::pack(const gguf::Tensor& tensor, Isa isa) {
+    switch (tensor.type) {
+    case gguf::TensorType::f32: return std::make_unique<FloatMatrix>(tensor, FloatFormat::f32, isa);
+    case gguf::TensorType::f16: return std::make_unique<FloatMatrix>(tensor, FloatFormat::f16, isa);
+    case gguf::TensorType::bf16: return std::make_unique<FloatMatrix>(tensor, FloatFormat::bf16, isa);
+    default: break;
+    }
+    const std::optional<Format> format = packed_format(tensor.type);
+    assert(format && "only dequantisable types are packed");
+    if (!format) return nullptr;
+    return std::make_unique<QuantisedMatrix>(tensor, *format, isa);
+}
+
+std::size_t quantised_row_bytes(std::size_t inputs) {
+    const std::size_t blocks = round_up(inputs, block_inputs) / block_inputs;
+    // An odd number of cache lines, so that the same block of several rows doesn't fall into the same cache set.
+    return (blocks | 1) * sizeof(ActivationBlock);
+}
+
+void quantise_row(std::span<const float> x, std::byte* out, Isa isa) {
+    auto* blocks = reinterpret_cast<ActivationBlock*>(out);
+    switch (isa) {
+#if defined(__x86_64__)
+    case Isa::avx512: return quantise_row_avx512(x, blocks);
+#endif
+    default: return quantise_row_portable(x, blocks);
+    }
+}
+
+} // namespace lucebox::compute::cpu
