@@ -157,10 +157,10 @@ Vocabulary Vocabulary::load(Loader& loader, std::size_t width, float epsilon, fl
     return vocabulary;
 }
 
-void Vocabulary::head(compute::Device& device, Tensor x, Tensor logits) const {
-    device.rms_norm(x, norm_, epsilon_, x);
+void Vocabulary::head(compute::Device& device, Tensor x, Tensor normed, Tensor logits) const {
+    device.rms_norm(x, norm_, epsilon_, normed);
     const Projection output[] = {{output_ ? output_.get() : embedding_.get(), nullptr, logits, false}};
-    device.project(x, output);
+    device.project(normed, output);
 }
 
 } // namespace lucebox::model

@@ -109,8 +109,8 @@ public:
     std::size_t size() const { return size_; }
     std::size_t width() const { return width_; }
     void embed(compute::Device& device, Tensor x) const { device.embed(*embedding_, scale_, x); }
-    // x [n, width] -> normed in place -> logits [n, size]
-    void head(compute::Device& device, Tensor x, Tensor logits) const;
+    // x [n, width] -> its final norm in `normed` -> logits [n, size]
+    void head(compute::Device& device, Tensor x, Tensor normed, Tensor logits) const;
 
 private:
     std::size_t size_ = 0, width_ = 0;

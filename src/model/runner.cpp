@@ -173,7 +173,7 @@ std::span<const float> Runner::logits(std::size_t output) {
         const std::size_t count = window_end_ - window_begin_;
         device_.begin_step(plan_);
         model_->vocabulary().head(device_, {floats(gathered_) + window_begin_ * model_->width(), count, model_->width()},
-                                  {floats(logits_), count, vocabulary});
+                                  {floats(x_), count, model_->width()}, {floats(logits_), count, vocabulary});
         device_.end_step();
         device_.download(std::as_writable_bytes(std::span(host_logits_.data(), count * vocabulary)), logits_->data());
     }
