@@ -1,0 +1,73 @@
+#include "server/api/error.h"
+
+#include "server/api/json.h"
+
+#include <fmt/format.h>
+
+namespace lucebox::server {
+
+ApiError bad_field(std::string param, std::string message) {
+    ApiError error;
+    error.message = std::move(message);
+    error.param = std::move(param);
+    return error;
+}
+
+ApiError unsupported_field(std::string param, std::string message) {
+    ApiError error = bad_field(std::move(param), std::move(message));
+    error.code = "unsupported";
+    return error;
+}
+
+// Clients recognise this error by these words.
+ApiError context_exceeded(std::size_t context, std::size_t prompt_tokens, std::size_t completion_tokens) {
+    ApiError error = bad_field(
+        "messages", fmt::format("This model's maximum context length is {} tokens. However, you "
+                                "requested {} tokens ({} in the messages, {} in the completion).",
+                                context, prompt_tokens + completion_tokens, prompt_tokens, completion_tokens));
+    error.code = "context_length_exceeded";
+    return error;
+}
+
+ApiError model_loading(double progress) {
+    return {503, "server_error",  fmt::format("The model is still loading ({:.0f} %).", 100 * progress),
+            "",  "model_loading", 5};
+}
+
+ApiError queue_full() {
+    return {429, "rate_limit_error", "All sequences are busy and the queue is full; try again later.",
+            "",  "queue_full",       1};
+}
+
+ApiError from_error(const Error& error, std::string param) {
+    const std::string message = error.hint.empty() ? error.message : error.message + " " + error.hint;
+    switch (error.kind) {
+    case ErrorKind::usage:
+    case ErrorKind::invalid_data: return bad_field(std::move(param), message);
+    case ErrorKind::unsupported: return unsupported_field(std::move(param), message);
+    case ErrorKind::not_found: return {404, "invalid_request_error", message, std::move(param), "not_found"};
+    case ErrorKind::unavailable: return {503, "server_error", message, "", "unavailable", 5};
+    case ErrorKind::out_of_memory: return {500, "server_error", message, "", "out_of_memory"};
+    case ErrorKind::io:
+    case ErrorKind::cancelled:
+    case ErrorKind::internal: break;
+    }
+    return {500, "server_error", message, "", "internal_error"};
+}
+
+std::string error_json(const ApiError& error) {
+    const auto or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
+    return to_text({{"error",
+                     {{"message", error.message},
+                      {"type", error.type},
+                      {"param", or_null(error.param)},
+                      {"code", or_null(error.code)}}}});
+}
+
+Headers error_headers(const ApiError& error) {
+    Headers headers{{"Content-Type", "application/json"}};
+    if (error.retry_after > 0) headers.emplace_back("Retry-After", std::to_string(error.retry_after));
+    return headers;
+}
+
+} // namespace lucebox::server

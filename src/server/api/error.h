@@ -1,0 +1,38 @@
+// What goes wrong with a request, as OpenAI clients expect to read it:
+// {"error":{"message","type","param","code"}}, param and code null where they say nothing.
+#pragma once
+
+#include "base/result.h"
+#include "server/http/responder.h"
+
+#include <cstddef>
+#include <string>
+#include <variant>
+
+namespace lucebox::server {
+
+struct ApiError {
+    int status = 400;
+    std::string type = "invalid_request_error";
+    std::string message; // one sentence for a person
+    std::string param;   // the field at fault: "messages[2].content"; empty: none
+    std::string code;    // for programs: "context_length_exceeded"; empty: none
+    int retry_after = 0; // seconds; 0: no Retry-After header
+};
+
+// Either a value or the error to send.
+template <class T>
+using Answer = std::variant<T, ApiError>;
+
+ApiError bad_field(std::string param, std::string message);
+ApiError unsupported_field(std::string param, std::string message);
+ApiError context_exceeded(std::size_t context, std::size_t prompt_tokens, std::size_t completion_tokens);
+ApiError model_loading(double progress);
+ApiError queue_full();
+// For errors of the engine and the text layer. `param`: where to look, if the request is to blame.
+ApiError from_error(const Error& error, std::string param = {});
+
+std::string error_json(const ApiError& error);
+Headers error_headers(const ApiError& error);
+
+} // namespace lucebox::server
