@@ -1,0 +1,305 @@
+#include "engine/engine.h"
+
+#include "compute/cpu/cpu_device.h"
+#include "engine/generation.h"
+#include "gguf/model_file.h"
+#include "model/runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <unordered_set>
+
+namespace lucebox::engine {
+namespace {
+
+constexpr std::size_t default_context = 8192;
+constexpr std::size_t rows_per_step = 256;
+// While others decode, a prompt takes smaller pieces, so that their next token does not wait long.
+constexpr std::size_t prompt_rows_beside_decoding = 64;
+
+Result<ModelInfo> describe(const gguf::ModelFile& file) {
+    ModelInfo info;
+    LUCEBOX_TRY(const auto name, file.get_string("general.name"));
+    LUCEBOX_TRY(const auto architecture, file.get_string("general.architecture"));
+    info.name = name.value_or(file.path().stem().string());
+    info.architecture = architecture.value_or("");
+    info.path = file.path();
+    info.file_bytes = file.file_bytes();
+    std::map<gguf::TensorType, std::uint64_t> bytes;
+    for (const gguf::Tensor& tensor : file.tensors()) {
+        info.parameters += tensor.elements();
+        bytes[tensor.type] += tensor.data.size();
+    }
+    const auto most = std::ranges::max_element(bytes, {}, [](const auto& entry) { return entry.second; });
+    if (most != bytes.end()) info.quantisation = gguf::block_format(most->first).name;
+    return info;
+}
+
+} // namespace
+
+struct Engine::State {
+    gguf::ModelFile file;
+    Options options;
+    ModelInfo info;
+    Memory memory;
+    std::unique_ptr<text::Tokenizer> tokenizer;
+    std::optional<text::ChatTemplate> chat_template;
+    std::string chat_template_source;
+    std::unique_ptr<compute::Device> device;
+    std::unique_ptr<model::Runner> runner;
+
+    std::mutex mutex; // guards what follows
+    std::condition_variable wake;
+    std::deque<std::unique_ptr<Generation>> waiting;
+    std::unordered_set<RequestId> cancelled;
+    Stats stats;
+    RequestId next_id = 1;
+    bool stopping = false;
+
+    // Of the engine's thread alone.
+    std::vector<std::unique_ptr<Generation>> running;
+    decode::Sampler sampler;
+    std::vector<model::Row> rows;
+    std::thread thread;
+
+    explicit State(gguf::ModelFile model_file) : file(std::move(model_file)) {}
+
+    Status load(std::function<void(double)> progress);
+    Status load_text();
+
+    void run();
+    bool admit();
+    void drop_cancelled();
+    void step();
+    void retire();
+    void fail_all(const Error& error);
+};
+
+Status Engine::State::load_text() {
+    LUCEBOX_TRY(tokenizer, text::Tokenizer::from_metadata(file));
+    LUCEBOX_TRY(const auto source, file.get_string("tokenizer.chat_template"));
+    if (!source) return Ok{};
+    chat_template_source = *source;
+    // A file whose template cannot be read still completes text: the chat routes say that there is no template.
+    if (auto parsed = text::ChatTemplate::parse(*source)) chat_template = std::move(*parsed);
+    return Ok{};
+}
+
+Status Engine::State::load(std::function<void(double)> progress) {
+    LUCEBOX_TRY(info, describe(file));
+    LUCEBOX_CHECK(load_text());
+    const std::string context_key = info.architecture + ".context_length";
+    LUCEBOX_TRY(const auto trained, file.get_unsigned(context_key));
+    info.trained_context = static_cast<std::size_t>(trained.value_or(default_context));
+    if (options.context == 0) options.context = std::min(info.trained_context, default_context);
+    if (options.context > info.trained_context) {
+        return Error{ErrorKind::usage,
+                     fmt::format("a context of {} tokens was asked for; the model was trained for {}", options.context,
+                                 info.trained_context),
+                     fmt::format("use --context {} or less", info.trained_context)};
+    }
+    options.sequences = std::max<std::size_t>(options.sequences, 1);
+    device = compute::cpu::make_device({.threads = options.threads, .reference = options.reference_kernels});
+    model::RunnerOptions runner_options;
+    runner_options.context = options.context;
+    runner_options.sequences = options.sequences;
+    runner_options.rows = std::max(rows_per_step, options.sequences);
+    LUCEBOX_TRY(runner, model::Runner::load(file, *device, runner_options, std::move(progress)));
+    if (static_cast<std::size_t>(tokenizer->vocabulary_size()) > runner->vocabulary()) {
+        return Error{ErrorKind::invalid_data, fmt::format("tokenizer.ggml.tokens has {} entries, but token_embd.weight has {} rows",
+                                                          tokenizer->vocabulary_size(), runner->vocabulary())};
+    }
+    info.layers = runner->model().layers().size();
+    info.width = runner->model().width();
+    info.vocabulary = runner->vocabulary();
+    info.context = options.context;
+    memory = {runner->model().weight_bytes(), runner->cache().kv_bytes(), runner->cache().recurrent_bytes(),
+              runner->scratch_bytes()};
+    return Ok{};
+}
+
+// Waits for work; moves waiting requests into free sequences. False when the engine stops.
+bool Engine::State::admit() {
+    std::unique_lock lock(mutex);
+    wake.wait(lock, [&] { return stopping || !running.empty() || !waiting.empty(); });
+    if (stopping) return false;
+    while (!waiting.empty() && running.size() < options.sequences) {
+        running.push_back(std::move(waiting.front()));
+        waiting.pop_front();
+        lock.unlock();
+        running.back()->start(*runner->open());
+        lock.lock();
+    }
+    return true;
+}
+
+void Engine::State::drop_cancelled() {
+    std::unordered_set<RequestId> ids;
+    std::vector<std::unique_ptr<Generation>> dropped;
+    {
+        const std::lock_guard lock(mutex);
+        if (cancelled.empty()) return;
+        ids.swap(cancelled);
+        std::erase_if(waiting, [&](auto& generation) {
+            if (!ids.contains(generation->id())) return false;
+            dropped.push_back(std::move(generation));
+            return true;
+        });
+        stats.requests_cancelled += dropped.size();
+    }
+    for (auto& generation : dropped) generation->finish(FinishReason::cancelled);
+    for (auto& generation : running) {
+        if (ids.contains(generation->id())) generation->finish(FinishReason::cancelled);
+    }
+}
+
+void Engine::State::step() {
+    rows.clear();
+    std::size_t outputs = 0;
+    for (auto& generation : running) {
+        generation->begin_step();
+        if (generation->decoding()) generation->add_rows(rows, 1, outputs);
+    }
+    const std::size_t decoded = rows.size();
+    const std::size_t limit = decoded == 0 ? rows_per_step : decoded + prompt_rows_beside_decoding;
+    for (auto& generation : running) {
+        if (generation->prompt_left() > 0 && rows.size() < limit) generation->add_rows(rows, limit - rows.size(), outputs);
+    }
+    const std::size_t prompt_rows = rows.size() - decoded;
+    const auto before = Clock::now();
+    if (const Status status = runner->step(rows, model::Commit::all); !status) return fail_all(status.error());
+    std::size_t generated = 0;
+    for (auto& generation : running) generated += generation->advance(*runner, sampler, options.context);
+    const double seconds = std::chrono::duration<double>(Clock::now() - before).count();
+    const std::lock_guard lock(mutex);
+    ++stats.steps;
+    stats.prompt_tokens += prompt_rows;
+    stats.generated_tokens += generated;
+    (prompt_rows > 0 ? stats.prompt_seconds : stats.generation_seconds) += seconds;
+}
+
+void Engine::State::retire() {
+    const std::lock_guard lock(mutex);
+    stats.kv_tokens = 0;
+    std::erase_if(running, [&](const auto& generation) {
+        if (!generation->finished()) {
+            stats.kv_tokens += runner->length(generation->sequence());
+            return false;
+        }
+        runner->close(generation->sequence());
+        switch (generation->reason()) {
+        case FinishReason::cancelled: ++stats.requests_cancelled; break;
+        case FinishReason::error: ++stats.requests_failed; break;
+        default: ++stats.requests_finished;
+        }
+        return true;
+    });
+    stats.running = running.size();
+}
+
+void Engine::State::fail_all(const Error& error) {
+    for (auto& generation : running) {
+        if (!generation->finished()) generation->finish(FinishReason::error, error);
+    }
+}
+
+void Engine::State::run() {
+    while (admit()) {
+        drop_cancelled();
+        retire();
+        if (running.empty()) continue;
+        step();
+        retire();
+    }
+    const Error stopped{ErrorKind::unavailable, "the server is shutting down"};
+    fail_all(stopped);
+    for (auto& generation : waiting) generation->finish(FinishReason::error, stopped);
+}
+
+Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Engine::~Engine() {
+    {
+        const std::lock_guard lock(state_->mutex);
+        state_->stopping = true;
+    }
+    state_->wake.notify_all();
+    state_->thread.join();
+}
+
+Result<std::unique_ptr<Engine>> Engine::load(const Options& options, std::function<void(double)> progress) {
+    LUCEBOX_TRY(auto file, gguf::ModelFile::open(options.model));
+    auto state = std::make_unique<State>(std::move(file));
+    state->options = options;
+    LUCEBOX_CHECK(state->load(std::move(progress)));
+    State& running = *state;
+    std::unique_ptr<Engine> engine(new Engine(std::move(state)));
+    running.thread = std::thread([&running] { running.run(); });
+    return engine;
+}
+
+Result<RequestId> Engine::submit(Request request, OnEvent on_event) {
+    State& state = *state_;
+    LUCEBOX_CHECK(decode::validate(request.sampling));
+    if (request.prompt.empty()) return Error{ErrorKind::usage, "the prompt is empty"};
+    for (const TokenId token : request.prompt) {
+        if (token < 0 || static_cast<std::size_t>(token) >= state.info.vocabulary) {
+            return Error{ErrorKind::usage, fmt::format("token {} is outside the vocabulary of {}", token, state.info.vocabulary)};
+        }
+    }
+    if (request.prompt.size() >= state.info.context) {
+        return Error{ErrorKind::usage, fmt::format("the prompt has {} tokens; the context holds {} with at least one of answer",
+                                                   request.prompt.size(), state.info.context),
+                     "shorten the prompt, or start the server with a larger --context"};
+    }
+    auto generation = std::make_unique<Generation>(std::move(request), std::move(on_event), *state.tokenizer);
+    RequestId id = 0;
+    {
+        const std::lock_guard lock(state.mutex);
+        if (state.waiting.size() >= state.options.queue || state.stopping) {
+            ++state.stats.requests_refused;
+            return Error{ErrorKind::unavailable, fmt::format("{} requests are waiting already", state.waiting.size()),
+                         "try again in a moment, or raise --queue"};
+        }
+        id = state.next_id++;
+        generation->set_id(id);
+        state.waiting.push_back(std::move(generation));
+    }
+    state.wake.notify_all();
+    return id;
+}
+
+void Engine::cancel(RequestId id) {
+    {
+        const std::lock_guard lock(state_->mutex);
+        if (id == 0 || id >= state_->next_id) return;
+        state_->cancelled.insert(id);
+    }
+    state_->wake.notify_all();
+}
+
+const ModelInfo& Engine::model() const { return state_->info; }
+const Memory& Engine::memory() const { return state_->memory; }
+const Options& Engine::options() const { return state_->options; }
+std::string_view Engine::device_name() const { return state_->device->name(); }
+const text::Tokenizer& Engine::tokenizer() const { return *state_->tokenizer; }
+const text::ChatTemplate* Engine::chat_template() const {
+    return state_->chat_template ? &*state_->chat_template : nullptr;
+}
+std::string_view Engine::chat_template_source() const { return state_->chat_template_source; }
+
+Stats Engine::stats() const {
+    const std::lock_guard lock(state_->mutex);
+    Stats stats = state_->stats;
+    stats.waiting = state_->waiting.size();
+    return stats;
+}
+
+} // namespace lucebox::engine
