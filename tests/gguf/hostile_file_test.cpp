@@ -3,7 +3,7 @@
 
 #include "file_builder.h"
 
-#include <chrono>
+#include <ctime>
 
 namespace lucebox::gguf {
 namespace {
@@ -224,9 +224,9 @@ TEST(HostileFile, OfManyTensorsAndKeysIsReadInTime) {
         builder.tensor(padding + std::to_string(i), {}, f32, 4);
     builder.describe(padding + "0", {}, f32, 0); // the flaw comes last
     const auto path = scratch.write("m.gguf", builder.build());
-    const auto start = std::chrono::steady_clock::now();
+    const std::clock_t start = std::clock(); // processor time: a busy machine is not our fault
     EXPECT_FALSE(ModelFile::open(path));
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+    EXPECT_LT(std::clock() - start, 2 * CLOCKS_PER_SEC);
 }
 
 TEST(HostileFile, OfMoreKeysOrTensorsThanAModelHasIsRefused) {
