@@ -77,7 +77,7 @@ std::optional<unsigned char> byte_of_name(std::string_view name) {
 struct EndName {
     std::string_view name;
     bool only_if_control = false;
-    std::string_view only_for = {}; // a value of tokenizer.ggml.model or .pre
+    std::string_view only_for = {}; // a tokenizer.ggml.model or an architecture
 };
 constexpr std::array kEndNames = {
     EndName{"<|im_end|>"},
@@ -123,13 +123,13 @@ Result<Vocabulary> Vocabulary::load(const gguf::ModelFile& file, Spelling spelli
     LUCEBOX_CHECK(v.load_kinds(file));
     LUCEBOX_CHECK(v.load_special_ids(file));
     LUCEBOX_TRY(const auto model, file.get_string("tokenizer.ggml.model"));
-    LUCEBOX_TRY(const auto pretokenizer, file.get_string("tokenizer.ggml.pre"));
+    LUCEBOX_TRY(const auto architecture, file.get_string("general.architecture"));
 
     v.spelled_ = TextTable(v.spellings_->size());
     for (TokenId id = 0; id < v.size(); ++id)
         v.spelled_.insert(id,
                           [&](TokenId i) -> std::string_view { return (*v.spellings_)[static_cast<std::size_t>(i)]; });
-    v.collect_end_of_generation(model.value_or(""), pretokenizer.value_or(""));
+    v.collect_end_of_generation(model.value_or(""), architecture.value_or(""));
     LUCEBOX_CHECK(v.load_bytes(spelling));
     return v;
 }
@@ -172,9 +172,9 @@ Status Vocabulary::load_special_ids(const gguf::ModelFile& file) {
 
 // An end-of-generation token that the file calls ordinary or user-defined would be cut out of users' text and end the
 // turn there: it is a control token, whatever the file says.
-void Vocabulary::collect_end_of_generation(std::string_view model, std::string_view pretokenizer) {
+void Vocabulary::collect_end_of_generation(std::string_view model, std::string_view architecture) {
     for (const EndName& end : kEndNames) {
-        if (!end.only_for.empty() && end.only_for != model && end.only_for != pretokenizer) continue;
+        if (!end.only_for.empty() && end.only_for != model && end.only_for != architecture) continue;
         const TokenId id = find_spelled(end.name);
         if (id < 0 || (end.only_if_control && kind(id) != TokenKind::control)) continue;
         end_of_generation_.push_back(id);

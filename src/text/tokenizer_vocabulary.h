@@ -58,7 +58,7 @@ private:
     Status load_kinds(const gguf::ModelFile& file);
     Status load_special_ids(const gguf::ModelFile& file);
     Status load_bytes(Spelling spelling);
-    void collect_end_of_generation(std::string_view model, std::string_view pretokenizer);
+    void collect_end_of_generation(std::string_view model, std::string_view architecture);
 
     std::vector<TokenKind> kinds_;
     std::string blob_;
