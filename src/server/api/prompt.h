@@ -1,0 +1,45 @@
+// From a request to the ids the model reads: the model's own chat template over the conversation, then the tokenizer.
+//
+// Immutable after construction; any thread. Rendering may take as long as the template's budget allows (seconds for a
+// hostile one), so not on an I/O thread. The tokenizer must outlive it.
+#pragma once
+
+#include "server/api/control_text.h"
+#include "server/api/request.h"
+
+#include <functional>
+
+namespace lucebox::server {
+
+// Empty function: the model has no chat template.
+using RenderTemplate = std::function<Result<std::string>(const Json& variables)>;
+
+class PromptBuilder {
+public:
+    PromptBuilder(const text::Tokenizer& tokenizer, RenderTemplate render, std::string_view template_source);
+
+    // With exactly one BOS in front where the model wants one, whether or not the template writes it.
+    Answer<std::vector<text::TokenId>> chat(const ChatRequest& request) const;
+    Answer<std::string> chat_text(const ChatRequest& request) const;
+
+    // A raw prompt: written by hand in the model's own syntax, so control tokens count.
+    Answer<std::vector<text::TokenId>> completion(std::string_view prompt) const;
+    // Ids as they are, if they are in the vocabulary. `param`: the field they came in.
+    Answer<std::vector<text::TokenId>> completion(std::vector<text::TokenId> ids, const std::string& param) const;
+
+private:
+    struct Rendered {
+        std::string text;
+        std::string mark;
+    };
+    Answer<Rendered> render(const ChatRequest& request) const;
+    void begin_once(std::vector<text::TokenId>& tokens) const;
+
+    const text::Tokenizer& tokenizer_;
+    RenderTemplate render_;
+    std::string template_source_;
+    bool knows_developer_ = false; // the template treats that role itself
+    ControlText control_;
+};
+
+} // namespace lucebox::server
