@@ -38,6 +38,9 @@ LUCEBOX_AVX512_INLINE __m512i broadcast_inputs(const std::int8_t* values) {
     return _mm512_set1_epi32(word);
 }
 
+// How far ahead of a stream its bytes are asked for: 8 KB measured 3 % faster than 4 KB and 15 % faster than 2 KB.
+constexpr std::size_t prefetch_distance = 8192;
+
 // What unpacking needs besides the line of nibbles itself.
 struct Unpack {
     __m512i nibble, table;
@@ -148,32 +151,54 @@ struct Tile {
     static constexpr int sub_blocks = 32 / F.sub_block; // of a block
     static constexpr int lines = 4 / sub_blocks;        // of a sub-block
 
-    // One sub-block of one block: acc += scale * dot + min * sum.
+    // acc += x.scale * (scale * dot [+ scale * dot of the second sub-block]) + min * sum, for one block.
+    LUCEBOX_AVX512_INLINE static void add_block(__m512 (&acc)[R][G], const std::byte* const (&codes)[G],
+                                                const Unpack (&unpack)[G], const Header (&headers)[G],
+                                                std::size_t block, const ActivationBlock* const (&x)[R]) {
+        __m512 sum[R][G];
+        scaled_dots<0>(sum, codes, unpack, headers, block, x);
+        if constexpr (sub_blocks == 2) scaled_dots<1>(sum, codes, unpack, headers, block, x);
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g)
+#pragma GCC unroll 8
+            for (int r = 0; r < R; ++r)
+                acc[r][g] = _mm512_fmadd_ps(sum[r][g], _mm512_set1_ps(x[r][block].scale), acc[r][g]);
+        if constexpr (!F.mins) return;
+        add_mins<0>(acc, headers, block, x);
+        if constexpr (sub_blocks == 2) add_mins<1>(acc, headers, block, x);
+    }
+
+    // sum = scale * dot for the first sub-block, += for the second.
     template <int Part>
-    LUCEBOX_AVX512_INLINE static void add_sub_block(__m512 (&acc)[R][G], const std::byte* const (&codes)[G],
-                                                    const Unpack (&unpack)[G], const Header (&headers)[G],
-                                                    std::size_t block, const ActivationBlock* const (&x)[R]) {
+    LUCEBOX_AVX512_INLINE static void scaled_dots(__m512 (&sum)[R][G], const std::byte* const (&codes)[G],
+                                                  const Unpack (&unpack)[G], const Header (&headers)[G],
+                                                  std::size_t block, const ActivationBlock* const (&x)[R]) {
         __m512i dot[R][G];
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r)
 #pragma GCC unroll 4
             for (int g = 0; g < G; ++g) dot[r][g] = start<F, Part>(x[r][block]);
         add_lines<Part * lines>(dot, codes, unpack, block, x);
-        const std::size_t s = block * sub_blocks + Part;
 #pragma GCC unroll 4
         for (int g = 0; g < G; ++g) {
-            const __m512 scale = sub_block_scale<F>(headers[g], s);
+            const __m512 scale = sub_block_scale<F>(headers[g], block * sub_blocks + Part);
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) {
-                const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(x[r][block].scale));
-                acc[r][g] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r][g]), both, acc[r][g]);
+                const __m512 product = _mm512_cvtepi32_ps(dot[r][g]);
+                sum[r][g] = Part == 0 ? _mm512_mul_ps(product, scale) : _mm512_fmadd_ps(product, scale, sum[r][g]);
             }
-            if constexpr (F.mins) {
-                const __m512 min = sub_block_min<F>(headers[g], s);
+        }
+    }
+
+    template <int Part>
+    LUCEBOX_AVX512_INLINE static void add_mins(__m512 (&acc)[R][G], const Header (&headers)[G], std::size_t block,
+                                               const ActivationBlock* const (&x)[R]) {
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g) {
+            const __m512 min = sub_block_min<F>(headers[g], block * sub_blocks + Part);
 #pragma GCC unroll 8
-                for (int r = 0; r < R; ++r)
-                    acc[r][g] = _mm512_fmadd_ps(min, scaled_sum<F, Part>(x[r][block]), acc[r][g]);
-            }
+            for (int r = 0; r < R; ++r)
+                acc[r][g] = _mm512_fmadd_ps(min, scaled_sum<F, Part>(x[r][block]), acc[r][g]);
         }
     }
 
@@ -208,9 +233,20 @@ struct Tile {
         }
     }
 
+    // The next bytes of each stream. Without this a core gets half of the memory's bandwidth from small matrices, whose
+    // dot products leave the hardware prefetcher no time to find its stride.
+    LUCEBOX_AVX512_INLINE static void prefetch(const std::byte* const (&codes)[G]) {
+        constexpr std::size_t lines = (code_bytes(F.codes) + scale_bytes(F.scales) * sub_blocks * (F.mins ? 2 : 1)) / 64 + 1;
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g)
+#pragma GCC unroll 16
+            for (std::size_t line = 0; line < lines; ++line)
+                _mm_prefetch(reinterpret_cast<const char*>(codes[g]) + prefetch_distance + 64 * line, _MM_HINT_T0);
+    }
+
     LUCEBOX_AVX512_INLINE static void add_unit(__m512 (&acc)[R][G], const std::byte* const (&units)[G],
                                                const UnitLayout& layout, std::size_t blocks, Unpack (&unpack)[G],
-                                               const ActivationBlock* const (&x)[R]) {
+                                               const ActivationBlock* const (&x)[R], bool cold) {
         Header headers[G];
         const std::byte* codes[G];
 #pragma GCC unroll 4
@@ -219,17 +255,18 @@ struct Tile {
             codes[g] = units[g] + layout.codes;
         }
         for (std::size_t b = 0; b < blocks; ++b) {
+            if (cold) prefetch(codes);
 #pragma GCC unroll 4
             for (int g = 0; g < G; ++g) load_high_bits<F>(unpack[g], codes[g]);
-            add_sub_block<0>(acc, codes, unpack, headers, b, x);
-            if constexpr (sub_blocks == 2) add_sub_block<1>(acc, codes, unpack, headers, b, x);
+            add_block(acc, codes, unpack, headers, b, x);
 #pragma GCC unroll 4
             for (int g = 0; g < G; ++g) codes[g] += code_bytes(F.codes);
         }
     }
 
     // Rows row..row+R, outputs of the G groups from `output`.
-    LUCEBOX_AVX512 static void run(const MultiplyJob& job, std::size_t output, std::size_t row) {
+    // cold: nobody has read these weights in this multiplication.
+    LUCEBOX_AVX512 static void run(const MultiplyJob& job, std::size_t output, std::size_t row, bool cold) {
         const std::byte* units[G];
         Unpack unpack[G];
         const ActivationBlock* x[R];
@@ -251,7 +288,7 @@ struct Tile {
         while (blocks > 0) {
             const std::size_t count = std::min(blocks, unit_blocks);
             const UnitLayout layout = unit_layout(F, count);
-            add_unit(acc, units, layout, count, unpack, x);
+            add_unit(acc, units, layout, count, unpack, x, cold);
             blocks -= count;
 #pragma GCC unroll 4
             for (int g = 0; g < G; ++g) units[g] += layout.bytes;
@@ -272,17 +309,27 @@ struct Tile {
     }
 };
 
+// Rows of a full tile.
+template <Format F>
+constexpr int most_rows = 6;
+
 // G groups from `output`, rows first..end.
 template <Format F, int G>
 LUCEBOX_AVX512 void multiply_rows(const MultiplyJob& job, std::size_t output, std::size_t first, std::size_t end) {
+    constexpr std::size_t most = most_rows<F>;
     std::size_t r = first;
-    for (; r + 6 <= end; r += 6) Tile<F, 6, G>::run(job, output, r);
+    for (; r + most <= end; r += most) Tile<F, most, G>::run(job, output, r, r == 0);
+    const bool cold = r == 0;
     switch (end - r) {
-    case 5: Tile<F, 5, G>::run(job, output, r); break;
-    case 4: Tile<F, 4, G>::run(job, output, r); break;
-    case 3: Tile<F, 3, G>::run(job, output, r); break;
-    case 2: Tile<F, 2, G>::run(job, output, r); break;
-    case 1: Tile<F, 1, G>::run(job, output, r); break;
+    case 5:
+        if constexpr (most > 5) Tile<F, 5, G>::run(job, output, r, cold);
+        break;
+    case 4:
+        if constexpr (most > 4) Tile<F, 4, G>::run(job, output, r, cold);
+        break;
+    case 3: Tile<F, 3, G>::run(job, output, r, cold); break;
+    case 2: Tile<F, 2, G>::run(job, output, r, cold); break;
+    case 1: Tile<F, 1, G>::run(job, output, r, cold); break;
     default: break;
     }
 }
@@ -290,11 +337,12 @@ LUCEBOX_AVX512 void multiply_rows(const MultiplyJob& job, std::size_t output, st
 template <Format F>
 LUCEBOX_AVX512 void multiply(const MultiplyJob& job) {
     if (job.rows == 1) { // bound by memory: one stream
-        for (std::size_t o = job.first; o < job.end; o += group_outputs) Tile<F, 1, 1>::run(job, o, 0);
+        for (std::size_t o = job.first; o < job.end; o += group_outputs) Tile<F, 1, 1>::run(job, o, 0, true);
         return;
     }
     // Activations of as many rows as fit half the level-2 cache, because every pair of groups reads them again.
-    const std::size_t chunk = std::max<std::size_t>(6, (384u << 10) / (job.inputs * 2) / 6 * 6);
+    constexpr std::size_t most = most_rows<F>;
+    const std::size_t chunk = std::max(most, (384u << 10) / (job.inputs * 2) / most * most);
     for (std::size_t r = 0; r < job.rows; r += chunk) {
         const std::size_t end = std::min(job.rows, r + chunk);
         std::size_t o = job.first;
