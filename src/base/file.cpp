@@ -91,31 +91,54 @@ Result<std::string> read_text_file(const std::filesystem::path& path, std::uint6
     return text;
 }
 
-Status write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
-    std::filesystem::path temporary = path;
-    temporary += fmt::format(".tmp-{}", ::getpid());
-    const int descriptor = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-    if (descriptor < 0) return system_error("create", temporary);
-    auto fail = [&](const char* action) {
-        Error error = system_error(action, temporary);
-        ::close(descriptor);
-        ::unlink(temporary.c_str());
-        return error;
-    };
+Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
+    AtomicFile file;
+    file.path_ = path;
+    file.temporary_ = path;
+    file.temporary_ += fmt::format(".tmp-{}", ::getpid());
+    file.descriptor_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (file.descriptor_ < 0) return system_error("create", file.temporary_);
+    return file;
+}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)),
+      temporary_(std::move(other.temporary_)) {}
+
+AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
+    std::swap(descriptor_, other.descriptor_);
+    std::swap(path_, other.path_);
+    std::swap(temporary_, other.temporary_);
+    return *this;
+}
+
+AtomicFile::~AtomicFile() {
+    if (descriptor_ < 0) return;
+    ::close(descriptor_);
+    ::unlink(temporary_.c_str());
+}
+
+Status AtomicFile::write(std::span<const std::byte> content) {
     while (!content.empty()) {
-        const auto count = ::write(descriptor, content.data(), content.size());
+        const auto count = ::write(descriptor_, content.data(), content.size());
         if (count < 0 && errno == EINTR) continue;
-        if (count < 0) return fail("write");
+        if (count < 0) return system_error("write", temporary_);
         content = content.subspan(static_cast<std::size_t>(count));
     }
-    if (::fsync(descriptor) != 0) return fail("flush");
-    ::close(descriptor);
-    if (::rename(temporary.c_str(), path.c_str()) != 0) {
-        Error error = system_error("rename", temporary);
-        ::unlink(temporary.c_str());
-        return error;
-    }
     return Ok{};
+}
+
+Status AtomicFile::commit() {
+    if (::fsync(descriptor_) != 0) return system_error("flush", temporary_);
+    if (::rename(temporary_.c_str(), path_.c_str()) != 0) return system_error("rename", temporary_);
+    ::close(std::exchange(descriptor_, -1));
+    return Ok{};
+}
+
+Status write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
+    LUCEBOX_TRY(AtomicFile file, AtomicFile::create(path));
+    LUCEBOX_CHECK(file.write(content));
+    return file.commit();
 }
 
 } // namespace lucebox

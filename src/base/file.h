@@ -57,7 +57,26 @@ private:
 // The whole of a small text file; refuses more than `limit` bytes.
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t limit = 16u << 20);
 
-// Writes to a temporary name beside `path`, flushes, then renames: readers see the old file or the new one, never half.
+// A file that appears whole or not at all: written under a temporary name beside `path`, flushed and renamed by commit(),
+// removed if that is never reached.
+class AtomicFile {
+public:
+    static Result<AtomicFile> create(const std::filesystem::path& path);
+
+    AtomicFile(AtomicFile&& other) noexcept;
+    AtomicFile& operator=(AtomicFile&& other) noexcept;
+    ~AtomicFile();
+
+    Status write(std::span<const std::byte> content);
+    Status commit(); // once, last
+
+private:
+    AtomicFile() = default;
+    int descriptor_ = -1;
+    std::filesystem::path path_, temporary_;
+};
+
+// The same, for content that is at hand.
 Status write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content);
 
 } // namespace lucebox

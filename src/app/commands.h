@@ -1,0 +1,40 @@
+// The subcommands of the program. Each returns its error; main() prints it and turns it into an exit code.
+#pragma once
+
+#include "base/options.h"
+#include "base/result.h"
+#include "engine/engine.h"
+
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lucebox::app {
+
+struct Invocation {
+    Options options;
+    std::vector<std::string> operands;
+};
+
+std::span<const CommandSpec> command_table();
+std::span<const OptionSpec> option_table();
+
+Status serve(const Invocation& invocation);
+Status run(const Invocation& invocation);
+Status check(const Invocation& invocation);
+Status logits(const Invocation& invocation);
+Status generate(const Invocation& invocation);
+Status tokenize(const Invocation& invocation);
+Status quantize(const Invocation& invocation);
+Status bench(const Invocation& invocation);
+Status models(const Invocation& invocation);
+Status config(const Invocation& invocation);
+Status version(const Invocation& invocation);
+
+// What several commands take from their options.
+Result<std::filesystem::path> chosen_model(const Options& options); // --model, or the default one, fetched if need be
+Status require_cpu(const Options& options);                         // refuses --device cuda where there is none
+Result<decode::SamplingParams> sampling_params(const Options& options, float default_temperature);
+Result<engine::Options> engine_options(const Options& options);
+
+} // namespace lucebox::app

@@ -1,0 +1,45 @@
+#include "app/commands.h"
+
+#include "hub/hub.h"
+
+#include <fmt/format.h>
+
+#include <random>
+
+namespace lucebox::app {
+
+Status require_cpu(const Options& options) {
+    if (options.text("device") == "cuda") {
+        return Error{ErrorKind::unavailable, "this build computes on the CPU only: --device cuda is not available",
+                     "use --device cpu"};
+    }
+    return Ok{};
+}
+
+Result<decode::SamplingParams> sampling_params(const Options& options, float default_temperature) {
+    decode::SamplingParams params;
+    params.temperature = options.is_set("temperature") ? static_cast<float>(options.number("temperature")) : default_temperature;
+    params.top_k = static_cast<std::int32_t>(std::min<std::int64_t>(options.integer("top-k"), INT32_MAX));
+    params.top_p = static_cast<float>(options.number("top-p"));
+    params.min_p = static_cast<float>(options.number("min-p"));
+    params.repetition_penalty = static_cast<float>(options.number("repetition-penalty"));
+    params.frequency_penalty = static_cast<float>(options.number("frequency-penalty"));
+    params.presence_penalty = static_cast<float>(options.number("presence-penalty"));
+    params.seed = options.is_set("seed") ? static_cast<std::uint64_t>(options.integer("seed")) : std::random_device{}();
+    LUCEBOX_CHECK(decode::validate(params));
+    return params;
+}
+
+Result<engine::Options> engine_options(const Options& options) {
+    LUCEBOX_CHECK(require_cpu(options));
+    engine::Options out;
+    LUCEBOX_TRY(out.model, chosen_model(options));
+    out.context = static_cast<std::size_t>(options.integer("context"));
+    out.sequences = static_cast<std::size_t>(options.integer("sequences"));
+    out.queue = static_cast<std::size_t>(options.integer("queue"));
+    out.threads = static_cast<std::size_t>(options.integer("threads"));
+    out.reference_kernels = options.boolean("reference");
+    return out;
+}
+
+} // namespace lucebox::app

@@ -1,0 +1,30 @@
+#include "app/loaded_model.h"
+
+#include "compute/cpu/cpu_device.h"
+
+namespace lucebox::app {
+
+Result<LoadedModel> LoadedModel::load(const Options& options, std::size_t context, std::size_t rows) {
+    LUCEBOX_CHECK(require_cpu(options));
+    LUCEBOX_TRY(const auto path, chosen_model(options));
+    LUCEBOX_TRY(auto file, gguf::ModelFile::open(path));
+    auto device = compute::cpu::make_device(
+        {.threads = static_cast<std::size_t>(options.integer("threads")), .reference = options.boolean("reference")});
+    LoadedModel model{std::move(file), std::move(device), nullptr, 0};
+    model::RunnerOptions runner_options;
+    runner_options.context = context;
+    runner_options.rows = rows;
+    LUCEBOX_TRY(model.runner, model::Runner::load(model.file, *model.device, runner_options));
+    LUCEBOX_TRY(model.sequence, model.runner->open());
+    return model;
+}
+
+Status LoadedModel::feed(std::span<const model::TokenId> tokens, bool want_all) {
+    std::vector<model::Row> rows;
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+        rows.push_back({sequence, tokens[i], static_cast<std::int32_t>(i) - 1, want_all || i + 1 == tokens.size()});
+    }
+    return runner->step(rows, model::Commit::all);
+}
+
+} // namespace lucebox::app

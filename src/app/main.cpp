@@ -1,0 +1,90 @@
+// The program: reads the command line, environment and configuration, runs one command, prints its error.
+#include "app/commands.h"
+#include "base/log.h"
+#include "base/terminal.h"
+
+#include <fmt/color.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+
+namespace lucebox::app {
+namespace {
+
+struct Command {
+    std::string_view name;
+    Status (*run)(const Invocation&);
+};
+
+constexpr std::array implementations{
+    Command{"serve", serve},       Command{"run", run},           Command{"check", check},   Command{"models", models},
+    Command{"generate", generate}, Command{"logits", logits},     Command{"tokenize", tokenize},
+    Command{"quantize", quantize}, Command{"bench", bench},       Command{"config", config}, Command{"version", version},
+};
+
+// The configuration file: LUCEBOX_CONFIG, else lucebox/config.toml in the user's configuration folder if there is one.
+Result<std::vector<OptionSetting>> file_settings(const Environment& environment) {
+    const auto variable = [&](const char* name) -> std::string {
+        const auto found = environment.find(name);
+        return found == environment.end() ? "" : found->second;
+    };
+    if (const std::string path = variable("LUCEBOX_CONFIG"); !path.empty()) return options_from_file(option_table(), path);
+    std::filesystem::path folder = variable("XDG_CONFIG_HOME");
+    if (folder.empty() && !variable("HOME").empty()) folder = std::filesystem::path(variable("HOME")) / ".config";
+    const auto path = folder / "lucebox" / "config.toml";
+    std::error_code error;
+    if (folder.empty() || !std::filesystem::exists(path, error)) return std::vector<OptionSetting>{};
+    return options_from_file(option_table(), path);
+}
+
+LogLevel level_of(const std::string& name) {
+    if (name == "debug") return LogLevel::debug;
+    if (name == "warning") return LogLevel::warning;
+    if (name == "error") return LogLevel::error;
+    if (name == "off") return LogLevel::off;
+    return LogLevel::info;
+}
+
+Status dispatch(std::span<const char* const> arguments) {
+    LUCEBOX_TRY(CommandLine line, parse_command_line(command_table(), option_table(), arguments));
+    if (line.version) line.command = "version";
+    if (line.help || line.command.empty()) {
+        fmt::print("{}", help_text("lucebox", line.command, command_table(), option_table()));
+        return Ok{};
+    }
+    const Environment environment = process_environment();
+    std::vector<std::string> warnings;
+    LUCEBOX_TRY(std::vector<OptionSetting> settings, file_settings(environment));
+    const auto from_environment = options_from_environment(option_table(), environment, warnings);
+    settings.insert(settings.end(), from_environment.begin(), from_environment.end());
+    settings.insert(settings.end(), line.flags.begin(), line.flags.end());
+    LUCEBOX_TRY(Options options, Options::resolve(option_table(), settings, environment));
+    configure_log(level_of(options.text("log-level")), options.text("log-format") == "json" ? LogFormat::json : LogFormat::text);
+    for (const std::string& warning : warnings) log_warning("{}", warning);
+    const Invocation invocation{std::move(options), std::move(line.operands)};
+    for (const Command& command : implementations) {
+        if (command.name == line.command) return command.run(invocation);
+    }
+    return Error{ErrorKind::internal, fmt::format("command {} has no implementation", line.command)};
+}
+
+int report(const Error& error) {
+    const bool colours = wants_colours(2);
+    const auto title = colours ? fmt::emphasis::bold | fmt::fg(fmt::terminal_color::red) : fmt::text_style{};
+    fmt::print(stderr, title, "error:");
+    fmt::print(stderr, " {}\n", error.message);
+    if (!error.hint.empty()) fmt::print(stderr, "  {}\n", error.hint);
+    return exit_code(error.kind);
+}
+
+} // namespace
+} // namespace lucebox::app
+
+int main(int count, char** values) {
+    const std::span<const char* const> arguments(values + 1, static_cast<std::size_t>(count > 0 ? count - 1 : 0));
+    const lucebox::Status status = lucebox::app::dispatch(arguments);
+    if (!status) return lucebox::app::report(status.error());
+    return std::fflush(stdout) == 0 ? EXIT_SUCCESS : lucebox::exit_code(lucebox::ErrorKind::io);
+}

@@ -1,0 +1,88 @@
+// Every command and every setting of the program, in one place: flags, LUCEBOX_* variables, configuration keys, help.
+#include "app/commands.h"
+
+#include <array>
+
+namespace lucebox::app {
+namespace {
+
+using enum OptionType;
+
+constexpr std::array commands{
+    CommandSpec{"serve", "", "Serve a model over HTTP (OpenAI-compatible)."},
+    CommandSpec{"run", "", "Chat with a model in this terminal."},
+    CommandSpec{"check", "FILE", "Say what a model file is, and whether it fits this machine."},
+    CommandSpec{"models", "", "List the models that can be fetched by name, and those present."},
+    CommandSpec{"generate", "", "Continue token ids (.npy) or a prompt; prints ids or text."},
+    CommandSpec{"logits", "", "Write the logits of every position of a token file (.npy)."},
+    CommandSpec{"tokenize", "", "Turn text from --text or standard input into token ids."},
+    CommandSpec{"quantize", "IN OUT", "Write a GGUF with smaller weights."},
+    CommandSpec{"bench", "", "Measure prefill and decode speed against this machine's memory bandwidth."},
+    CommandSpec{"config", "", "Show every setting, its value, and where it came from."},
+    CommandSpec{"version", "", "Say which build this is."},
+};
+
+constexpr std::string_view with_model = "serve run generate logits tokenize bench config";
+constexpr std::string_view with_engine = "serve run config";
+constexpr std::string_view with_runner = "serve run generate logits bench config";
+constexpr std::string_view with_server = "serve config";
+constexpr std::string_view with_sampling = "run generate";
+
+constexpr std::array options{
+    OptionSpec{"model", text, "model", "", "", with_model,
+               "Model file (GGUF) or the name of a known model; the default model if absent."},
+    OptionSpec{"models", text, "model", "", "", "", "Folders to look for models in, separated by colons."},
+    OptionSpec{"device", choice, "model", "auto", "auto|cpu|cuda", with_runner, "Where to compute."},
+    OptionSpec{"threads", integer, "model", "0", "0..1024", with_runner, "CPU threads; 0: one for each core."},
+    OptionSpec{"reference", boolean, "model", "false", "", with_runner, "Use the plain kernels that the fast ones are checked against."},
+    OptionSpec{"context", integer, "model", "0", "0..16777216", with_engine,
+               "Tokens a conversation may hold; 0: what the model was trained for, at most 8192."},
+    OptionSpec{"sequences", integer, "model", "4", "1..256", with_server, "Requests that run side by side."},
+
+    OptionSpec{"host", text, "server", "127.0.0.1", "", with_server, "Address to listen on."},
+    OptionSpec{"port", integer, "server", "8080", "0..65535", with_server, "Port to listen on; 0: any free one."},
+    OptionSpec{"api-keys", list, "server", "", "", with_server, "Keys of which a client must show one.", true},
+    OptionSpec{"api-key-file", path, "server", "", "", with_server, "File with one key a line."},
+    OptionSpec{"allowed-hosts", list, "server", "", "", with_server,
+               "Names besides localhost under which the server may be addressed."},
+    OptionSpec{"allowed-origins", list, "server", "", "", with_server, "Web origins whose pages may call the server."},
+    OptionSpec{"queue", integer, "server", "64", "0..100000", with_server, "Requests that may wait; more are refused."},
+    OptionSpec{"max-body", bytes, "server", "32M", "1K..", with_server, "Largest request body."},
+    OptionSpec{"drain", duration, "server", "8s", "0..", with_server, "How long requests may finish after SIGTERM."},
+    OptionSpec{"log-level", choice, "log", "info", "debug|info|warning|error|off", "", "What is logged."},
+    OptionSpec{"log-format", choice, "log", "text", "text|json", "", "How log lines look."},
+
+    OptionSpec{"temperature", number, "sampling", "", "0..", with_sampling, "Randomness; 0 takes the best token."},
+    OptionSpec{"top-k", integer, "sampling", "0", "0..", with_sampling, "Keep the k best tokens; 0: all."},
+    OptionSpec{"top-p", number, "sampling", "1", "0..1", with_sampling, "Keep the best tokens of this much probability."},
+    OptionSpec{"min-p", number, "sampling", "0", "0..1", with_sampling,
+               "Keep tokens this likely relative to the best."},
+    OptionSpec{"repetition-penalty", number, "sampling", "1", "0..", with_sampling, "Weakens tokens already seen; 1: off."},
+    OptionSpec{"frequency-penalty", number, "sampling", "0", "-2..2", with_sampling, "Weakens tokens by their count."},
+    OptionSpec{"presence-penalty", number, "sampling", "0", "-2..2", with_sampling, "Weakens tokens generated before."},
+    OptionSpec{"seed", integer, "sampling", "", "", with_sampling, "Same seed, same text; random if absent."},
+    OptionSpec{"max-tokens", integer, "sampling", "256", "1..", with_sampling, "Tokens to generate at most."},
+    OptionSpec{"ignore-eos", boolean, "sampling", "false", "", "generate", "Go on behind the end of the answer."},
+    OptionSpec{"system", text, "sampling", "", "", "run", "Instructions that open the conversation."},
+
+    OptionSpec{"tokens", path, "data", "", "", "logits generate", "Token ids, an integer .npy array."},
+    OptionSpec{"prompt", text, "data", "", "", "run generate", "Text to answer (run) or continue (generate)."},
+    OptionSpec{"text", text, "data", "", "", "tokenize", "Text to tokenize; standard input if absent."},
+    OptionSpec{"special", boolean, "data", "false", "", "tokenize", "Read control tokens written in the text as such."},
+    OptionSpec{"out", path, "data", "", "", "logits", "File to write, float32 .npy [positions, vocabulary]."},
+    OptionSpec{"rows-per-step", integer, "data", "256", "1..4096", "logits",
+               "Tokens fed at a time; up to 64 is the decoding path."},
+    OptionSpec{"type", text, "data", "Q4_K_M", "", "quantize", "Target: a tensor type (Q8_0, Q4_0, Q4_K, Q6_K) or a mix (Q4_K_M)."},
+    OptionSpec{"prompt-tokens", integer, "bench", "512", "1..", "bench", "Length of the measured prompt."},
+    OptionSpec{"decode-tokens", integer, "bench", "128", "1..", "bench", "Length of the measured answer."},
+    OptionSpec{"repetitions", integer, "bench", "5", "1..1000", "bench", "How often each is measured."},
+    OptionSpec{"json", boolean, "output", "false", "", "check models generate tokenize bench config version",
+               "Print JSON for programs."},
+};
+
+} // namespace
+
+std::span<const CommandSpec> command_table() { return commands; }
+std::span<const OptionSpec> option_table() { return options; }
+
+} // namespace lucebox::app
