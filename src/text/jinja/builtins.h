@@ -13,7 +13,7 @@
 
 namespace lucebox::text::jinja {
 
-class Interpreter;
+class Runtime;
 
 // Arguments as the caller wrote them.
 struct CallArguments {
@@ -32,7 +32,7 @@ struct Call {
 };
 
 struct Builtin {
-    using Function = Value (*)(Interpreter&, const Call&);
+    using Function = Value (*)(Runtime&, const Call&);
     static constexpr std::uint8_t variadic = 255;
 
     std::string_view name;

@@ -150,7 +150,11 @@ inline Value Value::dict(std::span<const Entry> entries, Kind kind) {
 struct Range {
     std::int64_t start, stop, step;
     std::int64_t count;
-    std::int64_t at(std::int64_t index) const { return start + index * step; }
+    // Unsigned, as the product may leave 64 bits on the way to a sum that doesn't.
+    std::int64_t at(std::int64_t index) const {
+        return static_cast<std::int64_t>(static_cast<std::uint64_t>(start) +
+                                         static_cast<std::uint64_t>(index) * static_cast<std::uint64_t>(step));
+    }
 };
 
 // The one thing that can be assigned to: {% set ns.name = value %}.
