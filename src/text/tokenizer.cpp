@@ -68,7 +68,7 @@ std::vector<TokenId> ModelTokenizer::encode(std::string_view text, EncodeOptions
     for (std::size_t begin = 0; begin < text.size();) {
         const SpecialMatcher::Match match = specials.find(text, begin);
         std::string_view fragment = text.substr(begin, match.begin - begin);
-        if (!fragment.empty() && parts_.space_first) fragment = spaced.assign(" ").append(fragment);
+        if (!fragment.empty() && parts_.space_first) fragment = spaced.assign(1, ' ').append(fragment);
         if (!fragment.empty()) parts_.encoder->encode(fragment, work, out);
         if (match.bytes > 0) out.push_back(match.id);
         begin = match.begin + match.bytes;
