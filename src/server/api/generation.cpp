@@ -24,29 +24,19 @@ void Generation::submit_all(Backend& backend) {
     responder_->on_disconnect([weak = weak_from_this()] {
         if (const auto self = weak.lock()) self->cancel_all();
     });
-    for (std::size_t i = 0; i < states_.size(); ++i) {
-        {
-            const std::lock_guard lock(mutex_);
-            if (gone_) return;
-        }
+    bool wanted = true;
+    for (std::size_t i = 0; i < states_.size() && wanted; ++i) {
         auto id = backend.submit(std::move(plan_.choices[i]), [self = shared_from_this(), i](Event&& event) {
             self->on_event(i, std::move(event));
         });
-        const bool refused = !id;
-        {
-            const std::lock_guard lock(mutex_);
-            if (id) states_[i].id = *id;
-            if (refused)
-                fail(id.error().kind == ErrorKind::unavailable ? queue_full() : from_error(id.error(), "messages"));
-        }
-        if (refused) return cancel_all();
-    }
-    bool gone = false;
-    {
         const std::lock_guard lock(mutex_);
-        gone = gone_; // while the last one was being submitted
+        if (id)
+            states_[i].id = *id;
+        else
+            fail(id.error().kind == ErrorKind::unavailable ? queue_full() : from_error(id.error(), "messages"));
+        wanted = id && !gone_; // a disconnect before the id was stored could not cancel this one
     }
-    if (gone) cancel_all();
+    if (!wanted) cancel_all();
 }
 
 void Generation::open() {
