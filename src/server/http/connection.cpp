@@ -63,6 +63,7 @@ void Connection::begin_request() {
     parser_.emplace();
     parser_->header_limit(static_cast<std::uint32_t>(core_->options.limits.header_bytes));
     parser_->body_limit(boost::none); // checked in on_head(), where the answer can be a good one
+    head_bytes_ = 0;
     head_done_ = false;
     request_ = {};
     match_ = {};

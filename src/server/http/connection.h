@@ -82,7 +82,7 @@ private:
     void answer_options(Headers headers);
     void fail(int status, std::string_view code, std::string_view type, std::string message, Headers headers = {});
     void fail_parse(beast::error_code error);
-    void begin_exchange(bool counted);
+    void begin_exchange(bool counted, bool keep_alive);
     bool body_is_unread() const;
 
     void flush();
@@ -110,6 +110,7 @@ private:
     bool reading_ = false;
     bool input_ended_ = false;
     std::optional<Parser> parser_;
+    std::size_t head_bytes_ = 0; // parsed so far
     bool head_done_ = false;
     Request request_;
     Router::Match match_;

@@ -46,17 +46,20 @@ void Connection::parse_head() {
         input_.consume(2);
     if (input_.size() == 0) return read();
     beast::error_code error;
-    const std::size_t used = parser_->put(input_.data(), error);
-    if (error == http::error::need_more) return read();
-    if (error) return fail_parse(error);
+    const std::size_t used = parser_->put(input_.data(), error); // whole lines, as they arrive
+    if (error && error != http::error::need_more) return fail_parse(error);
     input_.consume(used);
-    on_head();
+    head_bytes_ += used;
+    if (!error) return on_head();
+    // The parser forgets how much it was given before; slowly fed headers must meet the limit too.
+    if (head_bytes_ + input_.size() > core_->options.limits.header_bytes) return fail_parse(http::error::header_limit);
+    read();
 }
 
 void Connection::fail_parse(beast::error_code error) {
     if (error == http::error::header_limit) {
         const std::string_view seen(static_cast<const char*>(input_.data().data()), input_.size());
-        if (seen.find('\n') != std::string_view::npos) {
+        if (head_bytes_ != 0 || seen.find('\n') != std::string_view::npos) {
             return fail(431, "headers_too_large", wrong_request, "The request's headers are too large.");
         }
         return fail(414, "uri_too_long", wrong_request, "The request's target is too long.");
@@ -197,7 +200,7 @@ void Connection::answer_options(Headers headers) {
         }
         headers.emplace_back("Access-Control-Max-Age", "600");
     }
-    begin_exchange(false);
+    begin_exchange(false, true);
     exchange_->respond(204, headers, "");
 }
 
@@ -240,7 +243,7 @@ void Connection::parse_body() {
 void Connection::dispatch() {
     request_.body = std::move(parser_->get().body());
     const Handler& handler = *match_.handler;
-    begin_exchange(true);
+    begin_exchange(true, true);
     const auto responder = std::make_shared<Responder>(exchange_);
     try {
         handler(responder->request(), responder);
@@ -255,12 +258,12 @@ bool Connection::body_is_unread() const {
     return !head_done_ || !parser_->is_done();
 }
 
-void Connection::begin_exchange(bool counted) {
+void Connection::begin_exchange(bool counted, bool keep_alive) {
     phase_ = Phase::busy;
     read_timer_.cancel();
     Exchange::Wire wire;
     wire.http_1_1 = !head_done_ || parser_->get().version() >= 11;
-    wire.keep_alive = !body_is_unread() && wire.http_1_1 && parser_->get().keep_alive();
+    wire.keep_alive = keep_alive && !body_is_unread() && wire.http_1_1 && parser_->get().keep_alive();
     wire.head_only = request_.method == "HEAD";
     wire.counted = counted;
     wire.extra = std::move(extra_);
@@ -269,7 +272,7 @@ void Connection::begin_exchange(bool counted) {
 }
 
 void Connection::fail(int status, std::string_view code, std::string_view type, std::string message, Headers headers) {
-    begin_exchange(false);
+    begin_exchange(false, status != 400); // a client that errs about the protocol may err about where requests begin
     const auto& request = exchange_->request();
     auto body = core_->options.format_error({status, code, type, std::move(message), request.path, request.id});
     headers.emplace_back("Content-Type", std::move(body.content_type));
