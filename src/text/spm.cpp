@@ -10,7 +10,6 @@ namespace lucebox::text {
 namespace {
 
 constexpr std::string_view kScores = "tokenizer.ggml.scores";
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81"; // U+2581, how these vocabularies spell the space
 // Each attempt to join two symbols hashes their text, so a file must not make that text long. Real tokens have up to 50
 // bytes; longer ones than this are never formed.
 constexpr std::size_t kLongestToken = 1024;
@@ -139,14 +138,6 @@ void SpmEncoder::encode_section(std::string_view section, MergeWorkspace& work, 
 }
 
 void SpmEncoder::encode(std::string_view fragment, MergeWorkspace& work, std::vector<TokenId>& out) const {
-    std::string spaced; // the mark itself, written in text, is a space to these vocabularies
-    if (std::size_t mark = fragment.find(kSpaceMark); mark != std::string_view::npos) {
-        for (; mark != std::string_view::npos; mark = fragment.find(kSpaceMark)) {
-            spaced.append(fragment.substr(0, mark)).push_back(' ');
-            fragment.remove_prefix(mark + kSpaceMark.size());
-        }
-        fragment = spaced.append(fragment);
-    }
     if (!by_merges_) return encode_section(fragment, work, out);
 
     while (!fragment.empty()) { // Gemma 4: runs of newlines apart, whole if there is a token for the run

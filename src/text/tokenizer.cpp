@@ -22,6 +22,7 @@ struct Parts {
     SpecialMatcher all;          // and of trusted text
     bool adds_bos = false;
     bool adds_eos = false;
+    bool sentence = false;    // the vocabulary spells the space as a mark, so that the two are one
     bool space_first = false; // text gets a space in front
 };
 
@@ -52,6 +53,7 @@ private:
     // A model may have more rows than its file has tokens; such an id is like an unused token.
     bool known(TokenId id) const { return id >= 0 && id < vocabulary_.size(); }
     std::string_view rendered(TokenId id, bool render_special) const;
+    void encode_stretch(std::string_view text, MergeWorkspace& work, std::vector<TokenId>& out) const;
 
     Parts parts_;
     const Vocabulary& vocabulary_;
@@ -62,20 +64,37 @@ std::vector<TokenId> ModelTokenizer::encode(std::string_view text, EncodeOptions
     out.reserve(text.size() / 3 + 8);
     if (options.add_special && parts_.adds_bos) out.push_back(vocabulary_.bos());
 
-    const SpecialMatcher& specials = options.parse_special ? parts_.all : parts_.user_defined;
     MergeWorkspace work;
-    std::string spaced;
     for (std::size_t begin = 0; begin < text.size();) {
-        const SpecialMatcher::Match match = specials.find(text, begin);
-        std::string_view fragment = text.substr(begin, match.begin - begin);
-        if (!fragment.empty() && parts_.space_first) fragment = spaced.assign(1, ' ').append(fragment);
-        if (!fragment.empty()) parts_.encoder->encode(fragment, work, out);
-        if (match.bytes > 0) out.push_back(match.id);
-        begin = match.begin + match.bytes;
+        SpecialMatcher::Match control{text.size(), 0, -1};
+        if (options.parse_special) {
+            control = parts_.all.find(text, begin);
+            while (control.bytes > 0 && kind(control.id) == TokenKind::user_defined)
+                control = parts_.all.find(text, control.begin + control.bytes);
+        }
+        if (control.begin > begin) encode_stretch(text.substr(begin, control.begin - begin), work, out);
+        if (control.bytes > 0) out.push_back(control.id);
+        begin = control.begin + control.bytes;
     }
 
     if (options.add_special && parts_.adds_eos) out.push_back(vocabulary_.eos());
     return out;
+}
+
+// Text between control tokens; SentencePiece normalises it before it looks for user-defined tokens.
+void ModelTokenizer::encode_stretch(std::string_view text, MergeWorkspace& work, std::vector<TokenId>& out) const {
+    std::string normalised;
+    if (parts_.space_first || (parts_.sentence && text.find(kSpaceMark) != std::string_view::npos)) {
+        if (parts_.space_first) normalised.push_back(' ');
+        append_with_spaces(normalised, text);
+        text = normalised;
+    }
+    for (std::size_t begin = 0; begin < text.size();) {
+        const SpecialMatcher::Match match = parts_.user_defined.find(text, begin);
+        if (match.begin > begin) parts_.encoder->encode(text.substr(begin, match.begin - begin), work, out);
+        if (match.bytes > 0) out.push_back(match.id);
+        begin = match.begin + match.bytes;
+    }
 }
 
 std::string_view ModelTokenizer::rendered(TokenId id, bool render_special) const {
@@ -173,10 +192,11 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::from_metadata(const gguf::ModelFil
     const std::string& model = *stated_model;
     if (model != "gpt2" && model != "llama" && model != "gemma4")
         return unsupported(kModel, model, "Supported are gpt2 (byte-level BPE), llama (SentencePiece) and gemma4.");
-    const bool sentence = model != "gpt2";
 
     Parts parts;
-    LUCEBOX_TRY(Vocabulary vocabulary, Vocabulary::load(file, sentence ? Spelling::sentence : Spelling::byte_alphabet));
+    parts.sentence = model != "gpt2";
+    LUCEBOX_TRY(Vocabulary vocabulary,
+                Vocabulary::load(file, parts.sentence ? Spelling::sentence : Spelling::byte_alphabet));
     parts.vocabulary = std::make_unique<Vocabulary>(std::move(vocabulary));
     bool bos_by_default = false;
     LUCEBOX_CHECK(build_encoder(file, model, parts, bos_by_default));

@@ -47,17 +47,6 @@ void append_from_alphabet(std::string& out, std::string_view spelling) {
     }
 }
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81"; // U+2581
-
-void append_with_spaces(std::string& out, std::string_view spelling) {
-    for (std::size_t mark = spelling.find(kSpaceMark); mark != std::string_view::npos;
-         mark = spelling.find(kSpaceMark)) {
-        out.append(spelling.substr(0, mark)).push_back(' ');
-        spelling.remove_prefix(mark + kSpaceMark.size());
-    }
-    out.append(spelling);
-}
-
 // <0x00> .. <0xFF>
 std::optional<unsigned char> byte_of_name(std::string_view name) {
     if (name.size() != 6 || !name.starts_with("<0x") || name[5] != '>') return std::nullopt;
@@ -100,6 +89,14 @@ constexpr std::array kEndNames = {
 };
 
 } // namespace
+
+void append_with_spaces(std::string& out, std::string_view text) {
+    for (std::size_t mark = text.find(kSpaceMark); mark != std::string_view::npos; mark = text.find(kSpaceMark)) {
+        out.append(text.substr(0, mark)).push_back(' ');
+        text.remove_prefix(mark + kSpaceMark.size());
+    }
+    out.append(text);
+}
 
 std::uint64_t process_hash_seed() {
     static const std::uint64_t seed = [] {

@@ -21,6 +21,11 @@ enum class Spelling : std::uint8_t {
     sentence,      // as text, with U+2581 for the space
 };
 
+constexpr std::string_view kSpaceMark = "\xE2\x96\x81"; // U+2581
+
+// Appends `text` with each mark replaced by a space.
+void append_with_spaces(std::string& out, std::string_view text);
+
 class Vocabulary {
 public:
     static Result<Vocabulary> load(const gguf::ModelFile& file, Spelling spelling);
