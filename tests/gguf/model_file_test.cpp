@@ -2,6 +2,7 @@
 #include "gguf/model_file.h"
 
 #include "file_builder.h"
+#include "scratch.h"
 
 #include <unistd.h>
 

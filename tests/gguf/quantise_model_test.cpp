@@ -1,8 +1,8 @@
 #include "gguf/quantise_model.h"
 
-#include "file_builder.h"
 #include "gguf/blocks.h"
 #include "gguf/writer.h"
+#include "scratch.h"
 
 #include <cmath>
 #include <random>

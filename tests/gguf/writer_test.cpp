@@ -1,6 +1,7 @@
 #include "gguf/writer.h"
 
 #include "file_builder.h"
+#include "scratch.h"
 
 #include <array>
 #include <csignal>
