@@ -1,0 +1,179 @@
+#include "server/api/props.h"
+
+#include "base/build_info.h"
+
+#include <fmt/format.h>
+
+#include <fstream>
+#include <iterator>
+
+namespace lucebox::server {
+
+namespace {
+
+constexpr std::size_t kMostBytes = 1 << 20; // of a provenance file
+
+std::string read_text(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    std::string text;
+    if (!file) return text;
+    text.resize(kMostBytes);
+    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    text.resize(static_cast<std::size_t>(file.gcount()));
+    return text;
+}
+
+Json or_null(std::string_view text) {
+    return text.empty() ? Json() : Json(text);
+}
+template <class Number>
+Json known(Number number) {
+    return number == 0 ? Json() : Json(number);
+}
+
+// A string field of a JSON object that other keys repeat.
+Json target_json(const engine::ModelInfo& model) {
+    return {{"path", model.path.string()},
+            {"size_bytes", known(model.file_bytes)},
+            {"sha256", Json()},
+            {"gguf",
+             {{"general.architecture", or_null(model.architecture)},
+              {"general.name", or_null(model.name)},
+              {"general.file_type", Json()},
+              {"general.file_type_name", or_null(model.quantisation)},
+              {"general.quantization_version", Json()},
+              {"block_count", known(model.layers)},
+              {"embedding_length", known(model.width)},
+              {"context_length", known(model.trained_context)},
+              {"vocab_size", known(model.vocabulary)}}}};
+}
+
+Json model_json(const PropsFacts& facts) {
+    const bool loaded = facts.backend != nullptr;
+    return {{"arch", loaded ? or_null(facts.backend->model().architecture) : Json()},
+            {"tokenizer_id", Json()},
+            {"alias", facts.model_name},
+            {"draft_path", Json()},
+            {"target", loaded ? target_json(facts.backend->model()) : Json()},
+            {"draft", Json()}};
+}
+
+Json build_json(const Provenance& provenance) {
+    return {{"server_name", "lucebox"},
+            {"server_version", build_info().version},
+            {"props_schema", kPropsSchema},
+            {"git_sha", or_null(provenance.git_sha)},
+            {"image_tag", or_null(provenance.image_tag)},
+            {"build_time", or_null(provenance.build_time)},
+            {"image_digest", Json()}}; // cannot be known from inside
+}
+
+Json runtime_json(const Backend* backend) {
+    const std::string device(backend ? backend->device_name() : "");
+    const bool cuda = device.find("NVIDIA") != std::string::npos || device.starts_with("cuda");
+    Json memory;
+    if (backend)
+        memory = {{"weights_bytes", backend->memory().weights},
+                  {"kv_bytes", backend->memory().kv},
+                  {"recurrent_bytes", backend->memory().recurrent},
+                  {"scratch_bytes", backend->memory().scratch}};
+    return {{"backend", backend ? Json(cuda ? "cuda" : "cpu") : Json()},
+            {"fa_window", 0},
+            {"kv_cache_k", Json()},
+            {"kv_cache_v", Json()},
+            {"lazy_draft", Json()},
+            {"draft_residency", Json()},
+            {"target_sharding", Json()},
+            {"chunk", Json()},
+            {"target_device", or_null(device)},
+            {"draft_device", Json()},
+            {"memory", memory}};
+}
+
+// What other builds can have and this one has not: present, and off.
+void add_absent_features(Json& props) {
+    props["speculative_mode"] = "off";
+    props["speculative"] = {{"enabled", false}, {"ddtree_budget", Json()}};
+    props["pflash"] = {{"enabled", false},         {"mode", "off"},          {"threshold", Json()},
+                       {"keep_ratio", Json()},     {"drafter_gguf", Json()}, {"skip_park", Json()},
+                       {"bsa_enabled", Json()},    {"bsa_alpha", Json()},    {"lm_head_fix", Json()},
+                       {"draft_residency", Json()}};
+    props["prefix_cache"] = {{"capacity", 0}, {"in_use", 0}, {"lifetime_hits", 0}};
+    props["full_cache"] = {{"enabled", false}, {"capacity", 0},      {"in_use", 0},
+                           {"disk_bytes", 0},  {"lifetime_hits", 0}, {"disk_policy", "off"}};
+    props["tool_replay"] = {{"max_entries", 0}, {"max_bytes", 0}, {"current_entries", 0}, {"current_bytes", 0}};
+}
+
+Json budget_json(const PropsFacts& facts) {
+    const Json context = facts.backend ? Json(facts.backend->model().context) : Json();
+    return {
+        {"model_card_source", Json()},
+        {"default_max_tokens", context}, // as many as the context holds
+        {"hard_limit_reply_budget", Json()},
+        {"think_max_tokens", Json()},
+        {"effort_tiers", {{"low", Json()}, {"medium", Json()}, {"high", Json()}, {"x-high", Json()}, {"max", Json()}}}};
+}
+
+} // namespace
+
+Provenance load_provenance(const std::filesystem::path& image_info, const std::filesystem::path& host_info) {
+    Provenance provenance{std::string(build_info().git_sha), std::string(build_info().image_tag),
+                          std::string(build_info().build_time), Json()};
+    const std::string text = read_text(image_info);
+    std::string* const fields[] = {&provenance.git_sha, &provenance.image_tag, &provenance.build_time};
+    std::size_t begin = 0;
+    for (std::string* field : fields) {
+        if (begin >= text.size()) break;
+        const std::size_t end = std::min(text.find('\n', begin), text.size());
+        std::string line = text.substr(begin, end - begin);
+        if (line.ends_with('\r')) line.pop_back();
+        if (!line.empty()) *field = std::move(line);
+        begin = end + 1;
+    }
+    auto host = parse_json(read_text(host_info));
+    if (Json* json = std::get_if<Json>(&host); json && json->is_object()) provenance.host = std::move(*json);
+    return provenance;
+}
+
+Json props_json(const PropsFacts& facts) {
+    const Backend* backend = facts.backend;
+    Json props;
+    props["server"] = {{"name", "lucebox"}, {"version", build_info().version}, {"props_schema", kPropsSchema}};
+    props["build_info"] = fmt::format("lucebox v{}+cpp props_schema={}", build_info().version, kPropsSchema);
+    props["build"] = build_json(*facts.provenance);
+    props["host"] = facts.provenance->host;
+    props["model"] = model_json(facts);
+    props["model_alias"] = facts.model_name;
+    props["model_path"] = backend ? backend->model().path.string() : "";
+    props["model_card"] = Json();
+    props["default_generation_settings"] = {{"n_ctx", backend ? Json(backend->model().context) : Json()},
+                                            {"temperature", facts.defaults.temperature},
+                                            {"top_p", facts.defaults.top_p},
+                                            {"top_k", facts.defaults.top_k},
+                                            {"min_p", facts.defaults.min_p},
+                                            {"repeat_penalty", facts.defaults.repetition_penalty}};
+    props["budget_envelope"] = budget_json(facts);
+    props["reasoning"] = {{"supported", false}, {"default", Json()}, {"supported_efforts", Json::array()}};
+    props["capabilities"] = {
+        {"reasoning_supported", false}, {"speculative_supported", false}, {"tools_supported", false}};
+    props["runtime"] = runtime_json(backend);
+    props["sampling"] = {{"capabilities",
+                          {{"supports_temperature", true},
+                           {"supports_top_p", true},
+                           {"supports_top_k", true},
+                           {"supports_min_p", true},
+                           {"supports_frequency_penalty", true},
+                           {"supports_seed", true}}}};
+    add_absent_features(props);
+    props["daemon"] = {{"alive", true}};
+    props["api"] = {{"endpoints", Json(std::vector<std::string>(facts.endpoints.begin(), facts.endpoints.end()))}};
+    props["chat_template"] = backend && backend->has_chat_template() ? Json(backend->chat_template_source()) : Json();
+    props["limits"] = {{"max_body", known(facts.body_bytes)},
+                       {"queue", backend ? Json(backend->options().queue) : Json()},
+                       {"max_concurrency", backend ? Json(backend->options().sequences) : Json()}};
+    props["auth"] = {{"required", facts.needs_key}};
+    props["uptime_s"] = facts.uptime_seconds;
+    return props;
+}
+
+} // namespace lucebox::server

@@ -1,0 +1,38 @@
+// /props: what this server is, runs and was built from.
+//
+// Every key of the schema is always there; null means unknown or not applicable, never a guess.
+#pragma once
+
+#include "server/api/backend.h"
+#include "server/api/json.h"
+
+#include <filesystem>
+#include <span>
+#include <string>
+
+namespace lucebox::server {
+
+constexpr int kPropsSchema = 4;
+
+struct Provenance {
+    std::string git_sha, image_tag, build_time; // empty: unknown
+    Json host;                                  // null: unknown
+};
+
+// Reads what is there; files that are missing or malformed leave their facts unknown.
+Provenance load_provenance(const std::filesystem::path& image_info, const std::filesystem::path& host_info);
+
+struct PropsFacts {
+    const Provenance* provenance = nullptr;
+    const Backend* backend = nullptr; // null while loading
+    std::string model_name;
+    decode::SamplingParams defaults;
+    bool needs_key = false;
+    std::size_t body_bytes = 0;
+    double uptime_seconds = 0;
+    std::span<const std::string> endpoints; // "POST /v1/chat/completions"
+};
+
+Json props_json(const PropsFacts& facts);
+
+} // namespace lucebox::server
