@@ -318,6 +318,7 @@ std::unique_ptr<Arguments> Parser::parse_arguments() {
             require(!arguments->double_star);
             const std::string_view name = take().text;
             take();
+            if (arguments->named.size() >= max_arguments) fail_at(line, "too many arguments");
             for (const auto& [other, value] : arguments->named) {
                 if (other.text() == name) fail_at(line, "the argument '" + std::string(name) + "' is given twice");
             }

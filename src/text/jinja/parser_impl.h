@@ -19,6 +19,7 @@ public:
 private:
     // Levels of recursion, of expressions and statements together. Well-meant templates stay below 30.
     static constexpr int max_nesting = 120;
+    static constexpr std::size_t max_arguments = 255; // names are compared pair by pair
     class Nested {
     public:
         explicit Nested(Parser& parser) : parser_(parser) { parser_.enter(); }

@@ -222,6 +222,7 @@ void Parser::parse_signature(MacroStatement& macro) {
         if (!macro.parameters.empty()) expect(TokenKind::comma);
         Parameter parameter;
         const Token name = expect(TokenKind::name);
+        if (macro.parameters.size() >= max_arguments) fail_at(name.line, "too many parameters");
         parameter.name = name.text;
         parameter.symbol = symbol(name.text);
         for (const Parameter& other : macro.parameters) {
