@@ -34,6 +34,8 @@ namespace lucebox::server {
 class ControlText {
 public:
     explicit ControlText(const text::Tokenizer& tokenizer);
+    ControlText(const ControlText&) = delete; // suffixes_ point into names_
+    ControlText(ControlText&&) = default;
 
     // The UTF-8 of a code point that none of the given texts holds; empty if there is none left.
     std::string unused_mark(const Json& strings, std::string_view other) const;

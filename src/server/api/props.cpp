@@ -4,8 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <fstream>
-#include <iterator>
 
 namespace lucebox::server {
 
@@ -26,12 +26,15 @@ std::string read_text(const std::filesystem::path& path) {
 Json or_null(std::string_view text) {
     return text.empty() ? Json() : Json(text);
 }
+// 0.95f as 0.95, not as the double next to it.
+double plain(float value) {
+    return std::round(static_cast<double>(value) * 1e6) / 1e6;
+}
 template <class Number>
 Json known(Number number) {
     return number == 0 ? Json() : Json(number);
 }
 
-// A string field of a JSON object that other keys repeat.
 Json target_json(const engine::ModelInfo& model) {
     return {{"path", model.path.string()},
             {"size_bytes", known(model.file_bytes)},
@@ -147,11 +150,11 @@ Json props_json(const PropsFacts& facts) {
     props["model_path"] = backend ? backend->model().path.string() : "";
     props["model_card"] = Json();
     props["default_generation_settings"] = {{"n_ctx", backend ? Json(backend->model().context) : Json()},
-                                            {"temperature", facts.defaults.temperature},
-                                            {"top_p", facts.defaults.top_p},
+                                            {"temperature", plain(facts.defaults.temperature)},
+                                            {"top_p", plain(facts.defaults.top_p)},
                                             {"top_k", facts.defaults.top_k},
-                                            {"min_p", facts.defaults.min_p},
-                                            {"repeat_penalty", facts.defaults.repetition_penalty}};
+                                            {"min_p", plain(facts.defaults.min_p)},
+                                            {"repeat_penalty", plain(facts.defaults.repetition_penalty)}};
     props["budget_envelope"] = budget_json(facts);
     props["reasoning"] = {{"supported", false}, {"default", Json()}, {"supported_efforts", Json::array()}};
     props["capabilities"] = {
