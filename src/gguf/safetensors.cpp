@@ -92,8 +92,7 @@ Result<Shard> open_shard(const std::filesystem::path& path) {
     return shard;
 }
 
-template <class Tensors>
-auto find_by_name(Tensors& tensors, std::string_view name) {
+const StoredTensor* find_by_name(const std::vector<StoredTensor>& tensors, std::string_view name) {
     const auto before = [](const StoredTensor& tensor, std::string_view wanted) { return tensor.name < wanted; };
     const auto at = std::lower_bound(tensors.begin(), tensors.end(), name, before);
     return at != tensors.end() && at->name == name ? &*at : nullptr;
