@@ -54,22 +54,32 @@ Answer<std::vector<engine::Request>> plan_choices(const GenerationOptions& optio
     return choices;
 }
 
-using MakeFormat = std::unique_ptr<AnswerFormat> (*)(AnswerIdentity, FormatOptions, const text::Tokenizer&);
+// What differs between the routes once a prompt is ids.
+struct Dialect {
+    std::string_view id_prefix;
+    std::string_view prompt_field; // named when the prompt is too long
+    std::unique_ptr<AnswerFormat> (*make_format)(AnswerIdentity, FormatOptions, const text::Tokenizer&);
+};
+constexpr Dialect kChat{"chatcmpl_", "messages", chat_format};
+constexpr Dialect kCompletion{"cmpl_", "prompt", completion_format};
 
 void generate(const std::shared_ptr<Api::State>& state, const std::shared_ptr<Responder>& responder,
               const ReadyModel& model, const GenerationOptions& options, std::vector<Tokens> prompts,
-              std::vector<std::string> echoes, std::string_view id_prefix, MakeFormat make_format) {
+              std::vector<std::string> echoes, const Dialect& dialect) {
     const auto& tokenizer = model.backend->tokenizer();
     if (const auto error = check_vocabulary(options, tokenizer)) return send_error(*responder, *error);
     auto choices = plan_choices(options, std::move(prompts), model.backend->model().context);
-    if (const auto* error = std::get_if<ApiError>(&choices)) return send_error(*responder, *error);
+    if (auto* error = std::get_if<ApiError>(&choices)) {
+        error->param = dialect.prompt_field;
+        return send_error(*responder, *error);
+    }
 
     GenerationPlan plan;
     plan.choices = std::move(std::get<std::vector<engine::Request>>(choices));
     plan.choices_per_prompt = options.n;
-    plan.format = make_format({fmt::format("{}{:016x}", id_prefix, random_bits()), std::time(nullptr),
-                               options.model.empty() ? model.name : options.model, model.fingerprint},
-                              {options.include_usage, options.logprobs, std::move(echoes)}, tokenizer);
+    plan.format = dialect.make_format({fmt::format("{}{:016x}", dialect.id_prefix, random_bits()), std::time(nullptr),
+                                       options.model.empty() ? model.name : options.model, model.fingerprint},
+                                      {options.include_usage, options.logprobs, std::move(echoes)}, tokenizer);
     plan.stream = options.stream;
     plan.logprobs = options.logprobs;
     plan.heartbeat = state->options.heartbeat;
@@ -87,8 +97,7 @@ void chat(const std::shared_ptr<Api::State>& state, const std::shared_ptr<Respon
     const auto& request = std::get<ChatRequest>(parsed);
     auto prompt = model.prompts.chat(request);
     if (const auto* error = std::get_if<ApiError>(&prompt)) return send_error(*responder, *error);
-    generate(state, responder, model, request.options, {std::move(std::get<Tokens>(prompt))}, {}, "chatcmpl_",
-             chat_format);
+    generate(state, responder, model, request.options, {std::move(std::get<Tokens>(prompt))}, {}, kChat);
 }
 
 std::string echo_text(const std::variant<std::string, Tokens>& prompt, const text::Tokenizer& tokenizer) {
@@ -114,8 +123,7 @@ void completion(const std::shared_ptr<Api::State>& state, const std::shared_ptr<
         if (!request.echo) continue;
         echoes.insert(echoes.end(), request.options.n, echo_text(given, model.backend->tokenizer()));
     }
-    generate(state, responder, model, request.options, std::move(prompts), std::move(echoes), "cmpl_",
-             completion_format);
+    generate(state, responder, model, request.options, std::move(prompts), std::move(echoes), kCompletion);
 }
 
 } // namespace
