@@ -1,6 +1,5 @@
 #include "server/api/api.h"
 
-#include "base/build_info.h"
 #include "base/log.h"
 #include "server/api/api_state.h"
 
@@ -141,8 +140,8 @@ void Api::set_ready(std::shared_ptr<Backend> backend) {
     const auto& info = backend->model();
     const std::string name = state_->options.model_name.empty() ? info.name : state_->options.model_name;
     // Equal for answers that were computed by the same program from the same weights.
-    const std::string build = state_->provenance.git_sha.empty() ? std::string(build_info().version)
-                                                                 : state_->provenance.git_sha.substr(0, 12);
+    const std::string build =
+        state_->provenance.git_sha.empty() ? state_->provenance.version : state_->provenance.git_sha.substr(0, 12);
     auto ready = std::make_shared<const ReadyModel>(
         ReadyModel{backend, name, fmt::format("lucebox-{}-{}", build, info.quantisation), std::time(nullptr),
                    PromptBuilder(backend->tokenizer(), std::move(render), backend->chat_template_source())});

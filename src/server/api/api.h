@@ -14,6 +14,7 @@
 // as while loading.
 #pragma once
 
+#include "base/build_info.h"
 #include "server/api/backend.h"
 #include "server/api/request.h"
 #include "server/http/router.h"
@@ -35,6 +36,7 @@ struct ApiOptions {
     std::size_t workers = 2;                    // threads that parse, render and tokenise
     std::size_t worker_queue = 256;             // requests that wait for them
     std::chrono::milliseconds heartbeat{8'000}; // longest silence of a stream
+    BuildInfo build{};                          // of this program
     // Provenance, written when the image is built and when the container starts; either may be missing.
     std::filesystem::path image_info = "/opt/lucebox-hub/IMAGE_INFO"; // three lines: commit, tag, time
     std::filesystem::path host_info = "/opt/lucebox-hub/HOST_INFO";   // JSON

@@ -26,7 +26,8 @@ struct ReadyModel {
 
 struct Api::State : std::enable_shared_from_this<Api::State> {
     explicit State(ApiOptions given)
-        : options(std::move(given)), provenance(load_provenance(options.image_info, options.host_info)) {}
+        : options(std::move(given)), provenance(load_provenance(options.build, options.image_info, options.host_info)) {
+    }
 
     std::shared_ptr<const ReadyModel> ready() const; // null: loading, or failed
     ApiError not_ready() const;

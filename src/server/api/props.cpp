@@ -1,7 +1,5 @@
 #include "server/api/props.h"
 
-#include "base/build_info.h"
-
 #include <fmt/format.h>
 
 #include <cmath>
@@ -63,7 +61,7 @@ Json model_json(const PropsFacts& facts) {
 
 Json build_json(const Provenance& provenance) {
     return {{"server_name", "lucebox"},
-            {"server_version", build_info().version},
+            {"server_version", provenance.version},
             {"props_schema", kPropsSchema},
             {"git_sha", or_null(provenance.git_sha)},
             {"image_tag", or_null(provenance.image_tag)},
@@ -119,9 +117,10 @@ Json budget_json(const PropsFacts& facts) {
 
 } // namespace
 
-Provenance load_provenance(const std::filesystem::path& image_info, const std::filesystem::path& host_info) {
-    Provenance provenance{std::string(build_info().git_sha), std::string(build_info().image_tag),
-                          std::string(build_info().build_time), Json()};
+Provenance load_provenance(const BuildInfo& build, const std::filesystem::path& image_info,
+                           const std::filesystem::path& host_info) {
+    Provenance provenance{std::string(build.version), std::string(build.git_sha), std::string(build.image_tag),
+                          std::string(build.build_time), Json()};
     const std::string text = read_text(image_info);
     std::string* const fields[] = {&provenance.git_sha, &provenance.image_tag, &provenance.build_time};
     std::size_t begin = 0;
@@ -141,8 +140,8 @@ Provenance load_provenance(const std::filesystem::path& image_info, const std::f
 Json props_json(const PropsFacts& facts) {
     const Backend* backend = facts.backend;
     Json props;
-    props["server"] = {{"name", "lucebox"}, {"version", build_info().version}, {"props_schema", kPropsSchema}};
-    props["build_info"] = fmt::format("lucebox v{}+cpp props_schema={}", build_info().version, kPropsSchema);
+    props["server"] = {{"name", "lucebox"}, {"version", facts.provenance->version}, {"props_schema", kPropsSchema}};
+    props["build_info"] = fmt::format("lucebox v{}+cpp props_schema={}", facts.provenance->version, kPropsSchema);
     props["build"] = build_json(*facts.provenance);
     props["host"] = facts.provenance->host;
     props["model"] = model_json(facts);

@@ -3,6 +3,7 @@
 // Every key of the schema is always there; null means unknown or not applicable, never a guess.
 #pragma once
 
+#include "base/build_info.h"
 #include "server/api/backend.h"
 #include "server/api/json.h"
 
@@ -15,12 +16,14 @@ namespace lucebox::server {
 constexpr int kPropsSchema = 4;
 
 struct Provenance {
+    std::string version;
     std::string git_sha, image_tag, build_time; // empty: unknown
     Json host;                                  // null: unknown
 };
 
-// Reads what is there; files that are missing or malformed leave their facts unknown.
-Provenance load_provenance(const std::filesystem::path& image_info, const std::filesystem::path& host_info);
+// The files know better than the build; those that are missing or malformed change nothing.
+Provenance load_provenance(const BuildInfo& build, const std::filesystem::path& image_info,
+                           const std::filesystem::path& host_info);
 
 struct PropsFacts {
     const Provenance* provenance = nullptr;
