@@ -81,7 +81,7 @@ std::vector<std::string_view> split_at_space(Runtime& runtime, std::string_view 
     for (text = strip_left(text); !text.empty(); text = strip_left(text)) {
         runtime.meter().charge(1);
         if (limit >= 0 && static_cast<std::int64_t>(parts.size()) == limit) {
-            parts.push_back(strip_right(text));
+            parts.push_back(text);
             break;
         }
         std::size_t end = 0;
