@@ -216,10 +216,10 @@ void product(const Options& options, ThreadPool& pool, const Shape& shape, std::
                     work / per / 1e9);
         return;
     }
-    std::printf("%-8s %5zu x %-6zu %4zu rows  %zu threads  %9.1f us  %7.1f GMAC/s  %6.1f GB/s of weights  spread %.0f %%\n",
+    std::printf("%-8s %5zu x %-6zu %4zu rows  %zu threads  %9.1f us  %7.1f GMAC/s  %6.1f GB/s of weights  best %.0f\n",
                 gguf::block_format(shape.type).name.data(), shape.inputs, shape.outputs, rows, pool.size(), per * 1e6,
                 work / per / 1e9, static_cast<double>(matrix->bytes()) / per / 1e9,
-                100 * (time.worst - time.best) / time.median);
+                work * inner / time.best / 1e9);
 }
 
 void prefill(const Options& options, ThreadPool& pool) {

@@ -48,6 +48,15 @@ struct Unpack {
 };
 
 template <Format F>
+LUCEBOX_AVX512_INLINE Unpack make_unpack(const CodeTable* table) {
+    Unpack unpack;
+    unpack.nibble = _mm512_set1_epi8(15);
+    if constexpr (F.codes == Codes::table)
+        unpack.table = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table)));
+    return unpack;
+}
+
+template <Format F>
 LUCEBOX_AVX512_INLINE void load_high_bits(Unpack& unpack, const std::byte* codes) {
     if constexpr (F.codes == Codes::u5) unpack.high[0] = load_line(codes + 256);
     if constexpr (F.codes == Codes::u6) {
@@ -144,6 +153,14 @@ LUCEBOX_AVX512_INLINE __m512 sub_block_min(const Header& header, std::size_t s) 
     const std::byte* at = header.mins + s * scale_bytes(F.scales);
     if constexpr (F.scales == Scales::super) return _mm512_mul_ps(header.dmin, load_i8(at));
     else return load_f16(at);
+}
+
+// To 16 outputs of a row, or as many of them as the job has.
+LUCEBOX_AVX512_INLINE void store_sums(const MultiplyJob& job, std::size_t row, std::size_t output, __m512 sums) {
+    const auto lanes = static_cast<__mmask16>((1u << std::min(job.end - output, group_outputs)) - 1u);
+    float* out = job.out + row * job.out_stride + output;
+    if (job.accumulate) sums = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, out), sums);
+    _mm512_mask_storeu_ps(out, lanes, sums);
 }
 
 template <Format F, int R, int G>
@@ -264,8 +281,7 @@ struct Tile {
         }
     }
 
-    // Rows row..row+R, outputs of the G groups from `output`.
-    // cold: nobody has read these weights in this multiplication.
+    // Rows row..row+R, outputs of the G groups from `output`. cold: nobody has read these weights in this multiplication.
     LUCEBOX_AVX512 static void run(const MultiplyJob& job, std::size_t output, std::size_t row, bool cold) {
         const std::byte* units[G];
         Unpack unpack[G];
@@ -274,9 +290,7 @@ struct Tile {
 #pragma GCC unroll 4
         for (int g = 0; g < G; ++g) {
             units[g] = job.weights + (output / group_outputs + static_cast<std::size_t>(g)) * job.group_bytes;
-            unpack[g].nibble = _mm512_set1_epi8(15);
-            if constexpr (F.codes == Codes::table)
-                unpack[g].table = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(job.table)));
+            unpack[g] = make_unpack<F>(job.table);
         }
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
@@ -284,8 +298,7 @@ struct Tile {
 #pragma GCC unroll 4
             for (int g = 0; g < G; ++g) acc[r][g] = _mm512_setzero_ps();
         }
-        std::size_t blocks = job.inputs / block_inputs;
-        while (blocks > 0) {
+        for (std::size_t blocks = job.inputs / block_inputs; blocks > 0;) {
             const std::size_t count = std::min(blocks, unit_blocks);
             const UnitLayout layout = unit_layout(F, count);
             add_unit(acc, units, layout, count, unpack, x, cold);
@@ -295,42 +308,27 @@ struct Tile {
 #pragma GCC unroll 8
             for (int r = 0; r < R; ++r) x[r] += count;
         }
-        for (int r = 0; r < R; ++r) {
-            float* out = job.out + (row + static_cast<std::size_t>(r)) * job.out_stride + output;
-            for (int g = 0; g < G; ++g) store(job, out + 16 * g, output + group_outputs * static_cast<std::size_t>(g), acc[r][g]);
-        }
-    }
-
-    LUCEBOX_AVX512_INLINE static void store(const MultiplyJob& job, float* out, std::size_t output, __m512 sums) {
-        const std::size_t count = std::min(job.end - output, group_outputs);
-        const auto lanes = static_cast<__mmask16>((1u << count) - 1u);
-        if (job.accumulate) sums = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, out), sums);
-        _mm512_mask_storeu_ps(out, lanes, sums);
+        for (std::size_t r = 0; r < R; ++r)
+            for (std::size_t g = 0; g < G; ++g) store_sums(job, row + r, output + group_outputs * g, acc[r][g]);
     }
 };
 
-// Rows of a full tile.
-template <Format F>
-constexpr int most_rows = 6;
+// Rows of a full tile: 12 integer and 12 f32 sums of two groups, in 32 registers.
+constexpr std::size_t most_rows = 6;
 
 // G groups from `output`, rows first..end.
 template <Format F, int G>
 LUCEBOX_AVX512 void multiply_rows(const MultiplyJob& job, std::size_t output, std::size_t first, std::size_t end) {
-    constexpr std::size_t most = most_rows<F>;
     std::size_t r = first;
-    for (; r + most <= end; r += most) Tile<F, most, G>::run(job, output, r, r == 0);
+    for (; r + most_rows <= end; r += most_rows) Tile<F, most_rows, G>::run(job, output, r, r == 0);
     const bool cold = r == 0;
     switch (end - r) {
-    case 5:
-        if constexpr (most > 5) Tile<F, 5, G>::run(job, output, r, cold);
-        break;
-    case 4:
-        if constexpr (most > 4) Tile<F, 4, G>::run(job, output, r, cold);
-        break;
-    case 3: Tile<F, 3, G>::run(job, output, r, cold); break;
-    case 2: Tile<F, 2, G>::run(job, output, r, cold); break;
-    case 1: Tile<F, 1, G>::run(job, output, r, cold); break;
-    default: break;
+    case 5: return Tile<F, 5, G>::run(job, output, r, cold);
+    case 4: return Tile<F, 4, G>::run(job, output, r, cold);
+    case 3: return Tile<F, 3, G>::run(job, output, r, cold);
+    case 2: return Tile<F, 2, G>::run(job, output, r, cold);
+    case 1: return Tile<F, 1, G>::run(job, output, r, cold);
+    default: return;
     }
 }
 
@@ -341,8 +339,8 @@ LUCEBOX_AVX512 void multiply(const MultiplyJob& job) {
         return;
     }
     // Activations of as many rows as fit half the level-2 cache, because every pair of groups reads them again.
-    constexpr std::size_t most = most_rows<F>;
-    const std::size_t chunk = std::max(most, (384u << 10) / (job.inputs * 2) / most * most);
+    const std::size_t fit = (512u << 10) / (job.inputs * 2);
+    const std::size_t chunk = std::max<std::size_t>(fit / most_rows, 8) * most_rows;
     for (std::size_t r = 0; r < job.rows; r += chunk) {
         const std::size_t end = std::min(job.rows, r + chunk);
         std::size_t o = job.first;

@@ -42,14 +42,9 @@ LUCEBOX_AVX512 void float_tile(const MultiplyJob& job, std::size_t output, std::
         const __m512 w = load_weights<F>(weights + i * line);
         for (int r = 0; r < R; ++r) acc[r][p] = _mm512_fmadd_ps(w, _mm512_set1_ps(x[r][i]), acc[r][p]);
     }
-    const std::size_t count = std::min(job.end - output, group_outputs);
-    const auto lanes = static_cast<__mmask16>((1u << count) - 1u);
-    for (int r = 0; r < R; ++r) {
-        float* out = job.out + (row + static_cast<std::size_t>(r)) * job.out_stride + output;
-        __m512 sums = _mm512_add_ps(_mm512_add_ps(acc[r][0], acc[r][1]), _mm512_add_ps(acc[r][2], acc[r][3]));
-        if (job.accumulate) sums = _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, out), sums);
-        _mm512_mask_storeu_ps(out, lanes, sums);
-    }
+    for (std::size_t r = 0; r < R; ++r)
+        store_sums(job, row + r, output,
+                   _mm512_add_ps(_mm512_add_ps(acc[r][0], acc[r][1]), _mm512_add_ps(acc[r][2], acc[r][3])));
 }
 
 template <FloatFormat F>
