@@ -5,7 +5,7 @@
     /tmp/venv/bin/python tools/make_tokenizer_references.py [MODEL.gguf ...]
 
 Without arguments it trains the small vocabularies on corpus.txt, writes them as GGUF files without tensors, and encodes
-texts.hex with each. Each MODEL.gguf (a published model) is encoded too, by a reference tokenizer built from the file's own
+texts.hex with each; and the seeds of the tokenizer's fuzz target. Each MODEL.gguf (a published model) is encoded too, by a reference tokenizer built from the file's own
 vocabulary; only the ids are kept, under the file's name up to the size or quantisation in it.
 """
 import io
@@ -265,6 +265,21 @@ def make_small_vocabularies(corpus, texts):
     write_ids("gemma4", MergedSentenceReference(tokens, kinds, pairs), texts)
 
 
+def make_fuzz_seeds():
+    """One tiny vocabulary of each kind, for tests/fuzz/tokenizer_fuzz.cpp."""
+    letters = [*"abt", "\u0120", "\u010a", "ab", "\u0120t", "<|im_end|>", "<think>", "<pad>"]
+    kinds = [NORMAL] * 7 + [CONTROL, USER_DEFINED, UNUSED]
+    seeds = "../../fuzz/corpus/tokenizer/"
+    (OUT / seeds).mkdir(parents=True, exist_ok=True)
+    for pre in BEFORE_BYTES:
+        write_gguf(seeds + pre, "llama", "gpt2", letters, kinds, merges=["a b", "\u0120 t"], pre=pre, extra=[("eos_token_id", 7)])
+    words = ["<unk>", "<s>", "</s>", "<0x41>", "<0x0A>", "\n", MARK, *"abt", "ab", MARK + "t", "<b>"]
+    kinds = [UNKNOWN, CONTROL, CONTROL, BYTE, BYTE, NORMAL] + [NORMAL] * 6 + [USER_DEFINED]
+    extra = [("unknown_token_id", 0), ("bos_token_id", 1), ("eos_token_id", 2), ("add_bos_token", True)]
+    write_gguf(seeds + "spm", "gemma3", "llama", words, kinds, scores=[0.0] * 10 + [-1.0, -2.0, 0.0], extra=extra)
+    write_gguf(seeds + "gemma4", "gemma4", "gemma4", words, kinds, merges=["a b", MARK + " t"], extra=extra)
+
+
 def make_published(path, texts):
     fields = gguf.GGUFReader(path).fields
     get = lambda key: fields["tokenizer.ggml." + key].contents() if "tokenizer.ggml." + key in fields else None
@@ -282,6 +297,7 @@ def main():
     texts = make_texts(corpus)
     (OUT / "texts.hex").write_text("".join(t.encode().hex() + "\n" for t in texts))
     make_small_vocabularies(corpus, texts)
+    make_fuzz_seeds()
     for path in sys.argv[1:]:
         make_published(path, texts)
 

@@ -1,5 +1,7 @@
 #include "text/bpe.h"
 
+#include "gguf/byte_reader.h"
+
 #include <fmt/format.h>
 
 namespace lucebox::text {
@@ -35,7 +37,8 @@ Result<PairTable> load_merges(const gguf::ModelFile& file, const Vocabulary& voc
         for (const std::string_view part : {left, right, std::string_view(joined)}) {
             ids[found] = vocabulary.find_spelled(part);
             if (ids[found++] < 0)
-                return invalid(fmt::format("{}: entry {} needs '{}', which is no token", kMerges, rank, part));
+                return invalid(
+                    fmt::format("{}: entry {} needs {}, which is no token", kMerges, rank, gguf::printable(part)));
         }
         const TokenKind kind = vocabulary.kind(ids[2]);
         if (kind != TokenKind::normal && kind != TokenKind::user_defined) continue;

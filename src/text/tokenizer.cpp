@@ -1,5 +1,7 @@
 #include "text/tokenizer.h"
 
+#include "base/log.h"
+#include "gguf/byte_reader.h"
 #include "text/bpe.h"
 #include "text/spm.h"
 #include "text/tokenizer_specials.h"
@@ -124,7 +126,8 @@ std::string ModelTokenizer::decode(std::span<const TokenId> ids, bool render_spe
 }
 
 Error unsupported(std::string_view key, std::string_view value, std::string hint) {
-    return {ErrorKind::unsupported, fmt::format("{} is '{}', which is not known here", key, value), std::move(hint)};
+    return {ErrorKind::unsupported, fmt::format("{} is {}, which is not known here", key, gguf::printable(value)),
+            std::move(hint)};
 }
 
 // Old conversions have no name, or `default`; for some architectures there is no doubt.
@@ -143,7 +146,10 @@ Result<PretokenizerRules> choose_rules(const gguf::ModelFile& file, std::string&
         else if (arch == "gpt2")
             name = "gpt-2";
     }
-    if (const auto rules = pretokenizer_rules(name)) return *rules;
+    const auto rules = pretokenizer_rules(name);
+    if (rules && stated.value_or("default") == "default")
+        log_formatted(LogLevel::warning, "{} is missing; '{}' fits the model's architecture", kPre, name);
+    if (rules) return *rules;
     return unsupported(kPre, name, "Convert the model with a current converter, or choose a supported model.");
 }
 

@@ -87,13 +87,21 @@ TEST(TokenizerMetadata, TakesTheSmallModels) {
 }
 
 TEST(TokenizerMetadata, RefusesAnUnknownKindOfTokenizer) {
-    expect_refused({.model = "bert"}, "tokenizer.ggml.model is 'bert'", ErrorKind::unsupported);
+    expect_refused({.model = "bert"}, "tokenizer.ggml.model is \"bert\"", ErrorKind::unsupported);
     expect_refused({.model = std::nullopt}, "tokenizer.ggml.model is missing");
-    expect_refused({.pre = "nonesuch"}, "tokenizer.ggml.pre is 'nonesuch'", ErrorKind::unsupported);
-    expect_refused({.pre = std::nullopt, .architecture = "falcon"}, "tokenizer.ggml.pre is 'default'",
+    expect_refused({.pre = "nonesuch"}, "tokenizer.ggml.pre is \"nonesuch\"", ErrorKind::unsupported);
+    expect_refused({.pre = std::nullopt, .architecture = "falcon"}, "tokenizer.ggml.pre is \"default\"",
                    ErrorKind::unsupported);
     expect_refused({.model = std::nullopt, .more = [](auto& w) { w.set("tokenizer.ggml.model", std::uint32_t{1}); }},
                    "tokenizer.ggml.model");
+}
+
+TEST(TokenizerMetadata, ErrorsQuoteTheFileWithoutItsControlCharacters) {
+    const auto t = build({.merges = Strings{"a \x1B[2J\n\xFF" + std::string(1000, 'x')}});
+    ASSERT_FALSE(t);
+    EXPECT_TRUE(std::ranges::all_of(t.error().message, [](char c) { return c >= ' ' && c <= '~'; }));
+    EXPECT_LT(t.error().message.size(), 200u);
+    EXPECT_NE(t.error().message.find("?[2J??xxx"), std::string::npos) << t.error().message;
 }
 
 TEST(TokenizerMetadata, ChoosesThePretokenizerOfQwenFilesThatNameNone) {
@@ -124,8 +132,8 @@ TEST(TokenizerMetadata, RefusesMergesThatDoNotFit) {
     expect_refused({.merges = Strings{"ab"}}, "tokenizer.ggml.merges: entry 0 is not two tokens");
     expect_refused({.merges = Strings{"a b", "a "}}, "entry 1 is not two tokens");
     expect_refused({.merges = Strings{""}}, "entry 0 is not two tokens");
-    expect_refused({.merges = Strings{"a b", "a c"}}, "entry 1 needs 'c'");
-    expect_refused({.merges = Strings{"b a"}}, "entry 0 needs 'ba'");
+    expect_refused({.merges = Strings{"a b", "a c"}}, "entry 1 needs \"c\"");
+    expect_refused({.merges = Strings{"b a"}}, "entry 0 needs \"ba\"");
 }
 
 TEST(TokenizerMetadata, RefusesScoresThatDoNotFit) {
