@@ -268,6 +268,10 @@ Value own_attribute(Runtime& runtime, const Value& object, const Value& name) {
         if (!property.is_missing()) return property;
         break;
     }
+    case Kind::tuple:
+        if (object.is_markup() && text == "grouper") return object.items()[0];
+        if (object.is_markup() && text == "list") return object.items()[1];
+        break;
     case Kind::macro: return macro_property(runtime, object.as_macro(), text);
     default: break;
     }

@@ -262,7 +262,7 @@ std::optional<std::int64_t> parse_integer(std::string_view text, int base) {
             return std::nullopt;
         }
     }
-    if (base < 2 || base > 36) fail("a base is not 0 and not from 2 to 36");
+    if (base < 2 || base > 36) return std::nullopt;
     const auto digits = without_underscores(text, base);
     if (!digits || digits->empty() || digit_of((*digits)[0]) >= base) return std::nullopt;
     std::int64_t value = 0;

@@ -85,6 +85,12 @@ public:
     static Value string(std::string_view text); // looks whether it is ASCII
     static Value list(std::span<const Value> items) { return Value(Kind::list, items.data(), items.size()); }
     static Value tuple(std::span<const Value> items) { return Value(Kind::tuple, items.data(), items.size()); }
+    // What groupby makes: a pair whose parts also have the names grouper and list.
+    static Value group(std::span<const Value> pair) {
+        Value v = tuple(pair);
+        v.markup_ = true;
+        return v;
+    }
     // `kind`: dict or one of its views. Keys are unique.
     static Value dict(std::span<const Entry> entries, Kind kind = Kind::dict);
     static Value object(Kind kind, const void* object) { return Value(kind, object, 0); }
@@ -99,7 +105,7 @@ public:
     bool is_whole() const { return kind_ == Kind::integer || kind_ == Kind::boolean; } // True is 1 in Python
     bool is_number() const { return is_whole() || kind_ == Kind::real; }
     bool is_ascii() const { return ascii_; }
-    bool is_markup() const { return markup_; } // a string marked safe
+    bool is_markup() const { return markup_; } // a string marked safe; a tuple: see group()
 
     bool as_boolean() const { return payload_.integer != 0; }
     std::int64_t as_integer() const { return payload_.integer; } // integer or boolean
