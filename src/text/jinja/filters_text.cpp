@@ -149,7 +149,7 @@ Value word_count(Runtime& runtime, const Call& call) {
     bool inside = false;
     for (std::size_t i = 0; i < text.size(); i += character_size(text, i)) {
         const CodePoint c = decode(text.substr(i, character_size(text, i)));
-        const bool part = is_alpha(c) || is_digit(c) || c == '_';
+        const bool part = is_alphanumeric(c) || c == '_';
         words += part && !inside ? 1 : 0;
         inside = part;
     }

@@ -195,8 +195,6 @@ Value all_characters(Runtime& runtime, const Call& call) {
     return Value::boolean(!text.empty());
 }
 
-bool is_alphanumeric(CodePoint c) { return is_alpha(c) || is_digit(c); }
-
 // True if there are cased letters and all of them are of that case.
 template <bool Upper>
 Value is_case(Runtime& runtime, const Call& call) {

@@ -1,6 +1,7 @@
 #include "text/jinja/unicode.h"
 
 #include "text/jinja/unicode_tables.h"
+#include "text/unicode.h"
 
 #include <algorithm>
 #include <cstring>
@@ -159,30 +160,28 @@ bool is_space(CodePoint c) {
 
 bool is_printable(CodePoint c) {
     if (c < 0x80) return c >= 0x20 && c < 0x7F;
-    return std::none_of(std::begin(unprintable_ranges), std::end(unprintable_ranges),
-                        [c](const CodePointRange& range) { return c >= range.first && c <= range.last; });
+    const Category kind = category(c);
+    return kind != Category::other && kind != Category::space;
 }
 
 bool is_digit(CodePoint c) { return c >= '0' && c <= '9'; }
 
 bool is_upper(CodePoint c) {
     if (c < 0x80) return c >= 'A' && c <= 'Z';
-    return lower(c) != c;
+    return category(c) == Category::upper;
 }
 
 bool is_lower(CodePoint c) {
     if (c < 0x80) return c >= 'a' && c <= 'z';
-    return c == 0xDF || upper(c) != c;
+    return category(c) == Category::lower;
 }
 
 bool is_alpha(CodePoint c) {
     if (c < 0x80) return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-    if (c < 0xC0) return c == 0xAA || c == 0xB5 || c == 0xBA;
-    if (c == 0xD7 || c == 0xF7) return false;
-    if ((c >= 0x2000 && c <= 0x2BFF) || (c >= 0x3000 && c <= 0x3004) || (c >= 0x3008 && c <= 0x3020)) return false;
-    if ((c >= 0xFE30 && c <= 0xFE6F) || (c >= 0xFF00 && c <= 0xFF20) || (c >= 0x1F000 && c <= 0x1FAFF)) return false;
-    return !is_space(c) && is_printable(c);
+    return is_letter(category(c));
 }
+
+bool is_alphanumeric(CodePoint c) { return is_digit(c) || is_alpha(c) || (c >= 0x80 && category(c) == Category::number); }
 
 CodePoint upper(CodePoint c) {
     if (c < 0x80) return c >= 'a' && c <= 'z' ? c - 32 : c;

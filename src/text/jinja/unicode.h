@@ -31,8 +31,8 @@ bool is_printable(CodePoint code_point); // what repr() writes as it is
 bool is_upper(CodePoint code_point);
 bool is_lower(CodePoint code_point);
 bool is_digit(CodePoint code_point); // ASCII digits
-// Exact for ASCII; beyond it everything counts that is neither space nor common punctuation or symbol.
 bool is_alpha(CodePoint code_point);
+bool is_alphanumeric(CodePoint code_point);
 CodePoint upper(CodePoint code_point);
 CodePoint lower(CodePoint code_point);
 

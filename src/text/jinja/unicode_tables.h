@@ -1,5 +1,4 @@
-// Case and printability of code points beyond ASCII, as data: simple case mappings (UnicodeData.txt, fields 12 and 13)
-// and the general categories Cc, Cf, Cs, Co, Zl, Zp, Zs, of Unicode 14.
+// Simple case mappings beyond ASCII, as data: UnicodeData.txt of Unicode 14, fields 12 and 13.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +9,6 @@ namespace lucebox::text::jinja {
 struct CaseRange {
     std::uint32_t first, last, stride;
     std::int32_t delta;
-};
-
-struct CodePointRange {
-    std::uint32_t first, last;
 };
 
 inline constexpr CaseRange to_upper_ranges[] = {
@@ -115,14 +110,6 @@ inline constexpr CaseRange to_lower_ranges[] = {
     {0x10400, 0x10427, 1, 40}, {0x104B0, 0x104D3, 1, 40}, {0x10570, 0x1057A, 1, 39}, {0x1057C, 0x1058A, 1, 39},
     {0x1058C, 0x10592, 1, 39}, {0x10594, 0x10595, 1, 39}, {0x10C80, 0x10CB2, 1, 64}, {0x118A0, 0x118BF, 1, 32},
     {0x16E40, 0x16E5F, 1, 32}, {0x1E900, 0x1E921, 1, 34},
-};
-
-inline constexpr CodePointRange unprintable_ranges[] = {
-    {0x0080, 0x00A0}, {0x00AD, 0x00AD}, {0x0600, 0x0605}, {0x061C, 0x061C}, {0x06DD, 0x06DD}, {0x070F, 0x070F},
-    {0x0890, 0x0891}, {0x08E2, 0x08E2}, {0x1680, 0x1680}, {0x180E, 0x180E}, {0x2000, 0x200F}, {0x2028, 0x202F},
-    {0x205F, 0x2064}, {0x2066, 0x206F}, {0x3000, 0x3000}, {0xD800, 0xF8FF}, {0xFEFF, 0xFEFF}, {0xFFF9, 0xFFFB},
-    {0x110BD, 0x110BD}, {0x110CD, 0x110CD}, {0x13430, 0x13438}, {0x1BCA0, 0x1BCA3}, {0x1D173, 0x1D17A},
-    {0xE0001, 0xE0001}, {0xE0020, 0xE007F}, {0xF0000, 0xFFFFD}, {0x100000, 0x10FFFD},
 };
 
 } // namespace lucebox::text::jinja
