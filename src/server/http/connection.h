@@ -10,7 +10,11 @@
 
 #include <boost/beast/core/buffers_range.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
+// GCC 12 with -fsanitize=address thinks that an empty boost::optional is read here.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <boost/beast/http/parser.hpp>
+#pragma GCC diagnostic pop
 #include <optional>
 
 namespace lucebox::server {
