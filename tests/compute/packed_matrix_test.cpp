@@ -1,6 +1,7 @@
 // Packed matrices against dequantise-and-multiply in f64, for every type, instruction set and shape that matters.
-#include "compute/cpu/packed_format.h"
+#include "compute/cpu/kernels_quantised.h"
 #include "compute/cpu/packed_matrix.h"
+#include "compute/cpu/packed_unpack.h"
 #include "gguf/blocks.h"
 
 #include <gtest/gtest.h>
@@ -255,6 +256,70 @@ TEST(PackedMatrix, GivesAnOutputTheSameBitsInAnyRange) {
                             ASSERT_EQ(out[i], written ? all[i] : 7.0f) << begin << ".." << end << " at " << i;
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+TEST(PackedMatrix, GivesQuantisedWeightsTheSameBitsOnEveryInstructionSet) {
+    for (const TensorType type : quantised_types) {
+        const RandomMatrix weights(type, 3 * smallest_width(type), 40);
+        const auto portable = PackedMatrix::pack(weights.tensor, Isa::portable);
+        const Rows x(*portable, random_rows(7, portable->inputs()), Isa::portable);
+        const std::vector<float> expected = multiply(*portable, x, 7);
+        for (const Isa isa : isas()) {
+            SCOPED_TRACE(describe(type, isa));
+            const std::vector<float> out = multiply(*PackedMatrix::pack(weights.tensor, isa), x, 7);
+            for (std::size_t i = 0; i < out.size(); ++i) ASSERT_EQ(out[i], expected[i]) << "at " << i;
+        }
+    }
+}
+
+#if defined(__x86_64__)
+// A machine has one of the two; here both are run where it has the newer one.
+TEST(PackedMatrix, GivesTheSameBitsOnAvx2WithAndWithoutVnni) {
+    if (best_isa() < Isa::avx2 || !has_avx_vnni()) GTEST_SKIP() << "no AVX-VNNI here";
+    for (const TensorType type : quantised_types) {
+        SCOPED_TRACE(gguf::block_format(type).name);
+        const Format format = *packed_format(type);
+        const std::size_t inputs = 2 * smallest_width(type);
+        std::vector<std::byte> weights(group_bytes(format, inputs));
+        std::mt19937 random(3);
+        for (std::byte& byte : weights) byte = static_cast<std::byte>(random() & 0x3F); // no f16 NaNs
+        std::vector<ActivationBlock> x(inputs / 32 * 7);
+        for (std::size_t r = 0; r < 7; ++r)
+            quantise_row(random_rows(1, inputs, static_cast<unsigned>(r)),
+                         reinterpret_cast<std::byte*>(x.data() + r * inputs / 32));
+        std::vector<float> out[2];
+        for (const bool vnni : {false, true}) {
+            out[vnni].resize(7 * 16);
+            quantised_kernel_avx2(format, vnni)({weights.data(), weights.size(), inputs, code_table(type),
+                                                 reinterpret_cast<const std::byte*>(x.data()), inputs * 2, 7, 0, 16,
+                                                 out[vnni].data(), 16, false});
+        }
+        ASSERT_EQ(out[0], out[1]);
+    }
+}
+#endif
+
+TEST(PackedMatrix, SurvivesTheLargestCodesAndActivations) {
+    // All codes at their largest: 16-bit sums would overflow if a kernel added too many products.
+    for (const TensorType type : {TensorType::q4_0, TensorType::q5_0, TensorType::q8_0, TensorType::q6_k, TensorType::iq4_nl}) {
+        const gguf::BlockFormat& file = gguf::block_format(type);
+        for (const int byte : {0x00, 0x7F, 0x80, 0xFF}) {
+            RandomMatrix weights(type, 256, 16);
+            for (std::size_t i = 0; i < weights.bytes.size(); ++i) {
+                const std::size_t field = i % file.bytes;
+                const bool scale = type == TensorType::q6_k ? field >= 192 : field < 2;
+                if (!scale) weights.bytes[i] = static_cast<std::byte>(byte);
+            }
+            for (const Isa isa : isas()) {
+                SCOPED_TRACE(describe(type, isa));
+                const auto matrix = PackedMatrix::pack(weights.tensor, isa);
+                for (const float sign : {1.0f, -1.0f}) {
+                    const Rows x(*matrix, std::vector<float>(256, sign), isa);
+                    expect_close(weights, x, 1, multiply(*matrix, x, 1), 1e-6);
                 }
             }
         }

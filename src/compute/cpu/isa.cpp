@@ -1,5 +1,5 @@
 // Which instruction sets this machine has.
-#include "compute/cpu/packed_matrix.h"
+#include "compute/cpu/kernels_quantised.h"
 
 namespace lucebox::compute::cpu {
 
@@ -16,6 +16,11 @@ Isa best_isa() {
         return Isa::portable;
     }();
     return best;
+}
+
+bool has_avx_vnni() {
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avxvnni");
 }
 #else
 Isa best_isa() { return Isa::portable; }

@@ -64,16 +64,7 @@ LUCEBOX_AVX512 void quantise_block(__m512 low, __m512 high, ActivationBlock& out
     const __m512i b = _mm512_cvtps_epi32(_mm512_mul_ps(high, inverse));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out.values), _mm512_cvtsepi32_epi8(a));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out.values + 16), _mm512_cvtsepi32_epi8(b));
-    const std::int32_t sums[2] = {_mm512_reduce_add_epi32(a), _mm512_reduce_add_epi32(b)};
-    const std::int32_t sum = sums[0] + sums[1];
-    out.scale = largest / 127.0f;
-    out.scaled_sum = out.scale * static_cast<float>(sum);
-    out.minus_8 = -8 * sum;
-    out.minus_16 = -16 * sum;
-    out.minus_128 = -128 * sum;
-    out.minus_32[0] = -32 * sums[0];
-    out.minus_32[1] = -32 * sums[1];
-    out.unused = 0;
+    out.set_sums(largest / 127.0f, _mm512_reduce_add_epi32(a), _mm512_reduce_add_epi32(b));
 }
 
 } // namespace

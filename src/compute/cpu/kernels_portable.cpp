@@ -17,15 +17,16 @@ float f16_at(const std::byte* base, std::size_t index) {
 
 float i8_at(const std::byte* base, std::size_t index) { return static_cast<std::int8_t>(base[index]); }
 
-// sums[o] = sum over a sub-block's inputs of (value - offset) * x
-void dot_sub_block(const BlockCodes& block, std::size_t first, std::size_t count, const ActivationBlock& x,
-                   std::int32_t* sums) {
-    std::fill_n(sums, group_outputs, 0);
-    for (std::size_t i = first; i < first + count; ++i)
-        for (std::size_t o = 0; o < group_outputs; ++o) sums[o] += block.codes[i][o] * x.values[i];
+// dots[o] = sum over a sub-block's inputs of code * x; returns the sum of x.
+std::int32_t dot_sub_block(const BlockCodes& block, std::size_t first, std::size_t count, const ActivationBlock& x,
+                           std::int32_t* dots) {
+    std::fill_n(dots, group_outputs, 0);
     std::int32_t x_sum = 0;
-    for (std::size_t i = first; i < first + count; ++i) x_sum += x.values[i];
-    sums[group_outputs] = x_sum;
+    for (std::size_t i = first; i < first + count; ++i) {
+        x_sum += x.values[i];
+        for (std::size_t o = 0; o < group_outputs; ++o) dots[o] += block.codes[i][o] * x.values[i];
+    }
+    return x_sum;
 }
 
 struct UnitScales {
@@ -47,18 +48,25 @@ void read_scales(const Format& format, const std::byte* unit, std::size_t blocks
 void add_unit(const Format& format, const UnitScales& scales, const BlockCodes* codes, std::size_t blocks,
               const ActivationBlock* x, float* acc) {
     const auto sub = static_cast<std::size_t>(format.sub_block);
-    std::int32_t sums[group_outputs + 1];
+    const std::size_t parts = block_inputs / sub;
+    std::int32_t dots[group_outputs];
     for (std::size_t b = 0; b < blocks; ++b) {
-        for (std::size_t part = 0; part < block_inputs / sub; ++part) {
-            const std::size_t s = b * (block_inputs / sub) + part;
-            dot_sub_block(codes[b], part * sub, sub, x[b], sums);
-            const std::int32_t x_sum = sums[group_outputs];
+        float sums[group_outputs] = {};
+        float x_sums[2] = {};
+        for (std::size_t part = 0; part < parts; ++part) {
+            const std::int32_t x_sum = dot_sub_block(codes[b], part * sub, sub, x[b], dots);
+            const float* scale = scales.scale[b * parts + part];
+            x_sums[part] = static_cast<float>(x_sum) * x[b].scale;
             for (std::size_t o = 0; o < group_outputs; ++o) {
-                const auto dot = static_cast<float>(sums[o] - format.offset * x_sum);
-                acc[o] += dot * (scales.scale[s][o] * x[b].scale);
-                acc[o] += scales.min[s][o] * (static_cast<float>(x_sum) * x[b].scale);
+                const auto dot = static_cast<float>(dots[o] - format.offset * x_sum);
+                sums[o] = part == 0 ? dot * scale[o] : std::fma(dot, scale[o], sums[o]);
             }
         }
+        for (std::size_t o = 0; o < group_outputs; ++o) acc[o] = std::fma(sums[o], x[b].scale, acc[o]);
+        if (!format.mins) continue;
+        for (std::size_t part = 0; part < parts; ++part)
+            for (std::size_t o = 0; o < group_outputs; ++o)
+                acc[o] = std::fma(scales.min[b * parts + part][o], x_sums[part], acc[o]);
     }
 }
 
@@ -185,14 +193,7 @@ void quantise_row_portable(std::span<const float> x, ActivationBlock* out) {
             out->values[j] = static_cast<std::int8_t>(std::nearbyint(x[i + j] * inverse));
             sums[j / 16] += out->values[j];
         }
-        const std::int32_t sum = sums[0] + sums[1];
-        out->scale = largest / 127.0f;
-        out->scaled_sum = out->scale * static_cast<float>(sum);
-        out->minus_8 = -8 * sum;
-        out->minus_16 = -16 * sum;
-        out->minus_128 = -128 * sum;
-        out->minus_32[0] = -32 * sums[0];
-        out->minus_32[1] = -32 * sums[1];
+        out->set_sums(largest / 127.0f, sums[0], sums[1]);
     }
 }
 

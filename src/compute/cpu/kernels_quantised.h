@@ -1,7 +1,9 @@
 // The kernels that multiply packed weights: one function for each layout and instruction set.
 //
-// All of them add up a row's blocks in the order of the inputs, so a row's bits depend on nothing but the row, the
-// weights and the instruction set. They write only out[r * out_stride + o] for r < rows and first <= o < end.
+// All of them take the same operations for a row and an output: integer dot products, which are exact, then f32 fused
+// multiply-adds in the order of the inputs. So the bits depend on nothing but the row and the weights, whatever the
+// rows beside it, the range of outputs or the instruction set. (F32, F16 and BF16: each instruction set has its own.)
+// They write only out[r * out_stride + o] for r < rows and first <= o < end.
 #pragma once
 
 #include "compute/cpu/packed_format.h"
@@ -29,6 +31,12 @@ struct MultiplyJob {
 using MultiplyKernel = void (*)(const MultiplyJob&);
 
 MultiplyKernel quantised_kernel(const Format& format, Isa isa); // any format of namespace formats
+
+#if defined(__x86_64__)
+bool has_avx_vnni();
+// AVX2 with (vnni) or without the 256-bit form of vpdpbusd; quantised_kernel() takes it where the machine has it.
+MultiplyKernel quantised_kernel_avx2(const Format& format, bool vnni);
+#endif
 
 // The weight formats that multiply f32 activations. A group is `inputs` times 16 values.
 enum class FloatFormat { f32, f16, bf16 };

@@ -107,6 +107,19 @@ struct alignas(64) ActivationBlock {
     std::int32_t minus_32[2];  // -32 * the sum of the first and of the last 16 values
     std::int32_t unused;
     std::int8_t values[32];
+
+    // Everything but the values; the sums of their first and last 16.
+    void set_sums(float block_scale, std::int32_t first, std::int32_t second) {
+        const std::int32_t sum = first + second;
+        scale = block_scale;
+        scaled_sum = block_scale * static_cast<float>(sum);
+        minus_8 = -8 * sum;
+        minus_16 = -16 * sum;
+        minus_128 = -128 * sum;
+        minus_32[0] = -32 * first;
+        minus_32[1] = -32 * second;
+        unused = 0;
+    }
 };
 static_assert(sizeof(ActivationBlock) == 64);
 

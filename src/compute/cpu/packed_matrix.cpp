@@ -231,6 +231,7 @@ void quantise_row(std::span<const float> x, std::byte* out, Isa isa) {
     switch (isa) {
 #if defined(__x86_64__)
     case Isa::avx512: return quantise_row_avx512(x, blocks);
+    case Isa::avx2: return quantise_row_avx2(x, blocks);
 #endif
     default: return quantise_row_portable(x, blocks);
     }
