@@ -212,6 +212,24 @@ TEST(TokenizerMetadata, AMergeNeverMakesAControlToken) {
     EXPECT_EQ((*build(m))->encode("ab"), (std::vector<TokenId>{8, 6}));
 }
 
+// "bc" goes first in each, and then no merge leads to the token for the whole.
+TEST(TokenizerMetadata, ATokenThatTheMergesNeverReachIsNotUsedUnlessLlama3) {
+    Metadata m{.tokens = Strings{"a", "b", "c", "bc", "ab", "abc"},
+               .kinds = std::nullopt,
+               .merges = Strings{"b c", "a b", "ab c"}};
+    EXPECT_EQ((*build(m))->encode("abc"), (std::vector<TokenId>{0, 3}));
+    m.pre = "llama-bpe";
+    EXPECT_EQ((*build(m))->encode("abc"), (std::vector<TokenId>{5}));
+    EXPECT_EQ((*build(m))->encode("abcb"), (std::vector<TokenId>{0, 3, 1}));
+
+    Metadata spm = sentence_metadata();
+    spm.tokens = Strings{"a", "b", "c", "d", "ab", "bc", "cd", "abcd"};
+    spm.kinds = std::nullopt;
+    spm.scores = std::vector<float>{-9, -9, -9, -9, -3, -1, -2, 0};
+    spm.more = [](auto& w) { w.set("tokenizer.ggml.add_space_prefix", false); };
+    EXPECT_EQ((*build(spm))->encode("abcd"), (std::vector<TokenId>{0, 5, 3}));
+}
+
 TEST(TokenizerMetadata, TakesDuplicateAndEmptyTokensAsFilesHaveThem) {
     const auto t = build({.tokens = Strings{"a", "b", "ab", "ab", "", "a"}, .kinds = Kinds{1, 1, 1, 1, 3, 1}});
     ASSERT_TRUE(t);
