@@ -6,6 +6,7 @@
 #include "gguf/blocks.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 #include <cstdlib>
 #include <cstring>
@@ -76,11 +77,8 @@ public:
         : Packed(tensor.shape[0], tensor.rows(), tensor.shape[0] * group_outputs * value_bytes(format), false),
           format_(format) {
         kernel_ = float_kernel(format, isa);
-        for (std::size_t o = 0; o < outputs_; ++o) {
-            const std::byte* row = tensor.data.data() + o * inputs_ * value_bytes(format);
-            for (std::size_t i = 0; i < inputs_; ++i)
-                std::memcpy(at(o, i), row + i * value_bytes(format), value_bytes(format));
-        }
+        if (format == FloatFormat::f32) interleave<std::uint32_t>(tensor);
+        else interleave<std::uint16_t>(tensor);
     }
 
     void dequantise_output(std::size_t output, std::span<float> out) const override {
@@ -93,6 +91,16 @@ public:
     }
 
 private:
+    template <class Bits>
+    void interleave(const gguf::Tensor& tensor) {
+        for (std::size_t o = 0; o < outputs_; ++o) {
+            const std::byte* row = tensor.data.data() + o * inputs_ * sizeof(Bits);
+            std::byte* to = at(o, 0);
+            for (std::size_t i = 0; i < inputs_; ++i)
+                std::memcpy(to + i * group_outputs * sizeof(Bits), row + i * sizeof(Bits), sizeof(Bits));
+        }
+    }
+
     static std::size_t value_bytes(FloatFormat format) { return format == FloatFormat::f32 ? 4 : 2; }
 
     std::byte* at(std::size_t output, std::size_t input) const {
@@ -106,22 +114,29 @@ private:
 // --- Codes and scales, as packed_format.h lays them out
 
 void put_codes(Codes kind, const UnitCodes* outputs, std::size_t block, std::byte* to) {
-    auto* packed = reinterpret_cast<std::uint8_t*>(to);
-    for (std::size_t o = 0; o < group_outputs; ++o) {
-        const std::uint8_t* codes = outputs[o].codes + block * block_inputs;
-        for (std::size_t i = 0; i < block_inputs; ++i) {
-            const std::size_t vector = i / 4;
-            const std::size_t lane = 4 * o + i % 4;
-            if (kind == Codes::u8) {
-                packed[64 * vector + lane] = codes[i];
-                continue;
-            }
-            const auto or_into = [](std::uint8_t& byte, int bits) { byte = static_cast<std::uint8_t>(byte | bits); };
-            or_into(packed[64 * (vector / 2) + lane], (codes[i] & 15) << (4 * (vector % 2)));
-            if (kind == Codes::u5) or_into(packed[256 + lane], (codes[i] >> 4) << vector);
-            if (kind == Codes::u6) or_into(packed[256 + 64 * (vector / 4) + lane], (codes[i] >> 4) << (2 * (vector % 4)));
+    using Line = std::array<std::uint32_t, group_outputs>; // a word is 4 codes of one output; all shifts stay in a byte
+    std::array<Line, 8> vectors;
+    for (std::size_t o = 0; o < group_outputs; ++o)
+        for (std::size_t v = 0; v < vectors.size(); ++v)
+            std::memcpy(&vectors[v][o], outputs[o].codes + block * block_inputs + 4 * v, 4);
+    if (kind == Codes::u8) {
+        std::memcpy(to, vectors.data(), sizeof vectors);
+        return;
+    }
+    std::array<Line, 4> nibbles;
+    std::array<Line, 2> high{};
+    for (std::size_t v = 0; v < vectors.size(); v += 2)
+        for (std::size_t o = 0; o < group_outputs; ++o)
+            nibbles[v / 2][o] = (vectors[v][o] & 0x0F0F0F0Fu) | (vectors[v + 1][o] & 0x0F0F0F0Fu) << 4;
+    std::memcpy(to, nibbles.data(), sizeof nibbles);
+    for (std::size_t v = 0; v < vectors.size(); ++v) {
+        for (std::size_t o = 0; o < group_outputs; ++o) {
+            const std::uint32_t bits = vectors[v][o] >> 4;
+            if (kind == Codes::u5) high[0][o] |= (bits & 0x01010101u) << v;
+            if (kind == Codes::u6) high[v / 4][o] |= (bits & 0x03030303u) << (2 * (v % 4));
         }
     }
+    std::memcpy(to + sizeof nibbles, high.data(), code_bytes(kind) - sizeof nibbles);
 }
 
 template <class T>

@@ -3,6 +3,7 @@
 
 #include "gguf/blocks.h"
 
+#include <array>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -49,8 +50,17 @@ void split_nibbles(Bytes packed, std::uint8_t* codes) {
     }
 }
 
-void add_fifth_bits(std::uint32_t bits, std::uint8_t* codes) {
-    for (unsigned j = 0; j < 32; ++j) codes[j] = u8(codes[j] | ((bits >> j) & 1u) << 4);
+// Bit j of a byte as 16 in byte j.
+constexpr std::array<std::array<std::uint8_t, 8>, 256> fifth_bits = [] {
+    std::array<std::array<std::uint8_t, 8>, 256> table{};
+    for (std::size_t byte = 0; byte < 256; ++byte)
+        for (std::size_t j = 0; j < 8; ++j) table[byte][j] = (byte >> j) & 1 ? 16 : 0;
+    return table;
+}();
+
+void add_fifth_bits(Bytes bits, std::uint8_t* codes) {
+    for (int byte = 0; byte < 4; ++byte)
+        for (std::size_t j = 0; j < 8; ++j) codes[8 * byte + static_cast<int>(j)] |= fifth_bits[bits[byte]][j];
 }
 
 void read_legacy_block(TensorType type, Bytes block, std::size_t b, UnitCodes& unit) {
@@ -63,12 +73,12 @@ void read_legacy_block(TensorType type, Bytes block, std::size_t b, UnitCodes& u
         break;
     case TensorType::q5_0:
         split_nibbles(block + 6, codes);
-        add_fifth_bits(load_u32(block + 2), codes);
+        add_fifth_bits(block + 2, codes);
         break;
     case TensorType::q5_1:
         unit.f16_min[b] = load_u16(block + 2);
         split_nibbles(block + 8, codes);
-        add_fifth_bits(load_u32(block + 4), codes);
+        add_fifth_bits(block + 4, codes);
         break;
     case TensorType::q8_0:
         for (int j = 0; j < 32; ++j) codes[j] = u8(block[2 + j] ^ 0x80);
@@ -94,13 +104,19 @@ void read_q4_q5_k(Bytes block, Bytes fifth, Bytes nibbles, UnitCodes& unit) {
     unit.d = load_u16(block);
     unit.dmin = negated_f16(load_u16(block + 2));
     read_k_pairs(block + 4, unit);
-    for (int i = 0; i < 256; ++i) {
-        const int b = i / 32;
-        const int byte = nibbles[32 * (b / 2) + i % 32];
-        int code = b % 2 == 0 ? byte & 15 : byte >> 4;
-        if (fifth != nullptr) code |= ((fifth[i % 32] >> b) & 1) << 4;
-        unit.codes[i] = u8(code);
+    for (int b = 0; b < 8; ++b) {
+        const Bytes packed = nibbles + 32 * (b / 2);
+        std::uint8_t* codes = unit.codes + 32 * b;
+        for (int j = 0; j < 32; ++j) codes[j] = u8((packed[j] >> (4 * (b % 2))) & 15);
+        if (fifth == nullptr) continue;
+        for (int j = 0; j < 32; ++j) codes[j] = u8(codes[j] | ((fifth[j] >> b) & 1) << 4);
     }
+}
+
+// 64 bytes, 4 codes in each: 32 bytes hold the four 32s of a half.
+void read_2_bits(Bytes packed, std::uint8_t* codes) {
+    for (int b = 0; b < 8; ++b)
+        for (int j = 0; j < 32; ++j) codes[32 * b + j] = u8((packed[32 * (b / 4) + j] >> (2 * (b % 4))) & 3);
 }
 
 void read_q2_k(Bytes block, UnitCodes& unit) {
@@ -111,7 +127,7 @@ void read_q2_k(Bytes block, UnitCodes& unit) {
         unit.scale[s] = i8(block[s] & 15);
         unit.min[s] = i8(block[s] >> 4);
     }
-    for (int i = 0; i < 256; ++i) unit.codes[i] = u8((quants[32 * (i / 128) + i % 32] >> (i % 128 / 32 * 2)) & 3);
+    read_2_bits(quants, unit.codes);
 }
 
 void read_q3_k(Bytes block, UnitCodes& unit) {
@@ -123,22 +139,23 @@ void read_q3_k(Bytes block, UnitCodes& unit) {
         const int low = s < 8 ? scales[s] & 15 : scales[s - 8] >> 4;
         unit.scale[s] = i8((low | ((scales[8 + s % 4] >> (2 * (s / 4))) & 3) << 4) - 32);
     }
-    for (int i = 0; i < 256; ++i) {
-        const int low = (quants[32 * (i / 128) + i % 32] >> (i % 128 / 32 * 2)) & 3;
-        unit.codes[i] = u8(low | ((high[i % 32] >> (i / 32)) & 1) << 2);
+    read_2_bits(quants, unit.codes);
+    for (int b = 0; b < 8; ++b) {
+        std::uint8_t* codes = unit.codes + 32 * b;
+        for (int j = 0; j < 32; ++j) codes[j] = u8(codes[j] | ((high[j] >> b) & 1) << 2);
     }
 }
 
 void read_q6_k(Bytes block, UnitCodes& unit) {
     unit.d = load_u16(block + 208);
     std::memcpy(unit.scale, block + 192, 16);
-    for (int i = 0; i < 256; ++i) {
-        const int half = i / 128;
-        const int quarter = i % 128 / 32;
-        const int byte = block[64 * half + i % 32 + 32 * (quarter & 1)];
-        const int low = quarter < 2 ? byte & 15 : byte >> 4;
-        const int high = (block[128 + 32 * half + i % 32] >> (2 * quarter)) & 3;
-        unit.codes[i] = u8(low | high << 4);
+    for (int b = 0; b < 8; ++b) {
+        const int quarter = b % 4;
+        const Bytes low = block + 64 * (b / 4) + 32 * (quarter % 2);
+        const Bytes high = block + 128 + 32 * (b / 4);
+        std::uint8_t* codes = unit.codes + 32 * b;
+        for (int j = 0; j < 32; ++j)
+            codes[j] = u8(((low[j] >> (4 * (quarter / 2))) & 15) | ((high[j] >> (2 * quarter)) & 3) << 4);
     }
 }
 
