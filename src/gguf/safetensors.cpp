@@ -116,7 +116,8 @@ struct Safetensors::State {
     Status add(Shard shard, std::span<const std::pair<std::string, std::string>> places) {
         for (const auto& [name, file] : places) {
             const StoredTensor* tensor = find_by_name(shard.tensors, name);
-            if (tensor == nullptr) return invalid(fmt::format("tensor {} is not in {}", printable(name), file));
+            if (tensor == nullptr)
+                return invalid(fmt::format("tensor {} is not in {}", printable(name), printable(file)));
             tensors.push_back(*tensor);
         }
         if (mappings.empty()) metadata = std::move(shard.metadata);

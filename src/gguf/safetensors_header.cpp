@@ -234,7 +234,8 @@ public:
     bool string(std::string& text) override {
         if (ignoring()) return true;
         if (depth_ != 2) return unexpected("a string");
-        const bool plain = text.find('/') == text.npos && text.find('\0') == text.npos;
+        // No folders, and no control bytes, which would reach error messages with the path.
+        const bool plain = std::ranges::none_of(text, [](unsigned char c) { return c == '/' || c < ' ' || c == 0x7F; });
         if (!plain || text.size() > 255 || !text.ends_with(".safetensors")) {
             return fail(fmt::format("weight_map names the file {}", printable(text)));
         }

@@ -212,6 +212,7 @@ TEST_F(ShardedSafetensors, RefuseAnIndexThatLeadsElsewhere) {
     expect_refusal(index(R"({"weight_map":{"a":"../s-1.safetensors"}})"), "names the file");
     expect_refusal(index(R"({"weight_map":{"a":"/etc/passwd"}})"), "names the file");
     expect_refusal(index(R"({"weight_map":{"a":"config.json"}})"), "names the file");
+    expect_refusal(index(R"({"weight_map":{"a":"\u001b[31m.safetensors"}})"), "names the file");
     expect_refusal(index(R"({"weight_map":{"b":"s-1.safetensors"}})"), "\"b\" is not in");
     expect_refusal(index(R"({"weight_map":{"a":"s-1.safetensors","a":"s-2.safetensors"}})"), "\"a\" occurs twice");
     expect_refusal(index(R"({"weight_map":{},"weight_map":{}})"), "twice");
