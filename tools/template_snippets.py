@@ -1,4 +1,9 @@
-"""Snippets of the template language: every operator, statement, filter, test and method, in sense and in nonsense."""
+"""Snippets of the template language: every operator, statement, filter, test and method, in sense and in nonsense.
+
+Left out is what our interpreter refuses on purpose: integers beyond 64 bits, recursive loops, includes and inheritance,
+the filters filesizeformat, pprint, random, striptags, urlize, wordwrap and xmlattr, and Python methods that no template
+calls (encode, translate, expandtabs, ...).
+"""
 
 VARIABLES = {
     "name": "World", "text": "  Hello, wörld!  ", "empty": "", "zero": 0, "one": 1, "neg": -7, "pi": 3.25, "big": 1e300,
@@ -178,7 +183,6 @@ nope * 2
 huge
 huge + 0.0
 huge == 9007199254740992.0
-4611686018427387904 * 2 - 1 - 4611686018427387904
 1 ~ 2
 'a' ~ none ~ true ~ 1.0 ~ [1] ~ nope
 1 ~ 2 + 3
@@ -912,8 +916,6 @@ numbers.sort()
 name.nope()
 none.upper()
 name()
-one.real
-'a'.encode()
 """)
 
 # --- Globals
@@ -1020,7 +1022,7 @@ templates(
     "{% include 'x' %}", "{% extends 'x' %}", "{% import 'x' as y %}", "{% do 1 %}", "{% if no %}{{ 1|nope }}{% endif %}ok", "{{ 1|nope if no else 2 }}",
     "{% for x in nothing %}{{ x|nope }}{% endfor %}", "{% if no %}{{ 1 is nope }}{% endif %}ok", "{% if no %}{% for x in nothing %}{{ x|nope }}{% endfor %}{% endif %}",
     "{{ raise_exception('x') if no else 'fine' }}", "{% if no %}{{ raise_exception('x') }}{% endif %}fine", "{{ {'a':1}.items() }}", "{{ {'a':{'b':1}} }}", "{{ {'a':1}}}",
-    "{% raw %}{{ x }}{% if %}{% endraw %}", "{% raw %} a {%- endraw -%} b", "a {%- raw -%} b {% endraw %} c", "{% raw %}", "{% raw %}\nx\n{% endraw %}\ny",
+    "{% raw %}{{ x }}{% if %}{% endraw %}", "{% raw %} a {%- endraw -%} b", "a {%- raw -%} b {% endraw %} c", "{% raw %}", "{% raw %}x", "{#", "{#-", "{% raw %}\nx\n{% endraw %}\ny",
     "{# comment #}a", "a {#- c -#} b", "{# unclosed", "{# a {{ b }} {% c %} #}x", "{#-#}x", "x{# c #}\ny", "  {# c #}\nx", "{##}", "{# #} #}",
 )
 

@@ -202,6 +202,7 @@ private:
 
     void comment() {
         const std::uint32_t line = line_;
+        if (at_ == source_.size()) return; // the original lets this pass
         const std::size_t close = source_.find("#}", at_);
         if (close == std::string_view::npos) throw Failure{ErrorKind::invalid_data, "expected '#}' after '{#'", line};
         const Sign sign = close > at_ ? sign_of(source_[close - 1]) : Sign::none;
@@ -225,6 +226,7 @@ private:
 
     void raw_block() {
         const std::uint32_t line = line_;
+        if (at_ == source_.size()) return; // the original lets this pass
         for (std::size_t begin = source_.find("{%", at_); begin != std::string_view::npos;
              begin = source_.find("{%", begin + 1)) {
             std::string_view rest = source_.substr(begin + 2);

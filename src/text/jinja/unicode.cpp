@@ -58,7 +58,9 @@ void append_upper(std::string& out, std::string_view character) {
 void append_lower(std::string& out, std::string_view character) {
     const CodePoint c = decode(character);
     const CodePoint mapped = lower(c);
-    if (mapped == c) {
+    if (c == 0x130) { // capital I with a dot: small i, dot above
+        out += "i\xCC\x87";
+    } else if (mapped == c) {
         out += character;
     } else {
         append_utf8(out, mapped);

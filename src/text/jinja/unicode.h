@@ -36,7 +36,7 @@ bool is_alphanumeric(CodePoint code_point);
 CodePoint upper(CodePoint code_point);
 CodePoint lower(CodePoint code_point);
 
-// Whole strings, one-to-one mappings but for the German sharp s.
+// Whole strings; one-to-one mappings but for the German sharp s and the Turkish dotted I.
 std::string to_upper(std::string_view text);
 std::string to_lower(std::string_view text);
 std::string capitalize(std::string_view text); // first character upper, the rest lower
