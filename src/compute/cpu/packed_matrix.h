@@ -48,7 +48,7 @@ protected:
     bool takes_quantised_ = false;
 };
 
-// Bytes of a quantised activation row; the form is the same for every matrix. 64-byte multiple.
+// Bytes of a quantised activation row; the form is the same for every matrix. Rows lie at multiples of 64 bytes.
 std::size_t quantised_row_bytes(std::size_t inputs);
 void quantise_row(std::span<const float> x, std::byte* out, Isa isa = best_isa());
 
