@@ -8,6 +8,7 @@ writes tests/data/templates/language.json (snippets, from tools/template_snippet
 that folder with the conversations below). `--templates DIR --out FILE` does the latter for another folder of templates.
 """
 import argparse
+import copy
 import json
 import pathlib
 import sys
@@ -60,7 +61,8 @@ ENV = environment()
 def render(template, variables):
     """The text, or None for any error."""
     try:
-        text = ENV.from_string(template).render(**variables)
+        # A copy: the filter indent changes a list that it is given.
+        text = ENV.from_string(template).render(**copy.deepcopy(variables))
         text.encode()
         return text
     except Exception:  # noqa: BLE001 - whatever Python raises, a template that fails must fail with us

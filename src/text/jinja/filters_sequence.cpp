@@ -53,7 +53,8 @@ void sort_by_key(Runtime& runtime, std::vector<Keyed>& items, bool reversed) {
 
 Value items_of(Runtime& runtime, const std::vector<Keyed>& keyed) {
     ListBuilder list(runtime);
-    for (const Keyed& entry : keyed) list.push(entry.item);
+    for (const Keyed& entry : keyed)
+        list.push(entry.item);
     return list.list();
 }
 
@@ -76,11 +77,103 @@ Value best(Runtime& runtime, const Call& call) {
     return winner;
 }
 
-Value walk(Runtime& runtime, const Value& list) {
-    return Value::object(Kind::iterator, iterate(runtime, list));
+// A generator in name: computes all its items, and fails if it has to, when somebody asks for the first.
+class Deferred final : public Iterator {
+public:
+    using Compute = Value (*)(Runtime&, const Call&); // gives a list
+    Deferred(const Call& call, Compute compute) : call_(call), compute_(compute) {}
+    bool next(Runtime& runtime, Value& item) override {
+        if (items_ == nullptr) items_ = iterate(runtime, compute_(runtime, call_));
+        return runtime.next(*items_, item);
+    }
+
+private:
+    Call call_;
+    Compute compute_;
+    Iterator* items_ = nullptr;
+};
+
+Value list_items(Runtime& runtime, const Call& call) {
+    if (!call.receiver.is(Kind::dict) && !call.receiver.is_undefined()) fail_type("a dict", call.receiver);
+    if (call.receiver.is_undefined()) return Value::list({});
+    return to_list(runtime, Value::dict(call.receiver.entries(), Kind::dict_items));
+}
+
+Value list_unique(Runtime& runtime, const Call& call) {
+    const bool case_sensitive = flag(call[0]);
+    const AttributePath path(runtime, call[1]);
+    Iterator& it = iterate_or_fail(runtime, call.receiver);
+    ListBuilder list(runtime);
+    std::vector<Value> seen;
+    Value item;
+    while (runtime.next(it, item)) {
+        Value key = path.get(runtime, item);
+        if (!case_sensitive) key = fold_case(runtime, key);
+        if (!is_hashable(key)) fail(std::string(type_name(key)) + " can't be told apart by 'unique'");
+        const bool known =
+            std::any_of(seen.begin(), seen.end(), [&](const Value& other) { return equal(runtime, other, key); });
+        if (known) continue;
+        seen.push_back(key);
+        list.push(item);
+    }
+    return list.list();
+}
+
+Value list_batches(Runtime& runtime, const Call& call) {
+    const std::int64_t size = to_integer(call[0]);
+    const bool fill = call.has(1) && !call[1].is(Kind::none);
+    ListBuilder batches(runtime);
+    ListBuilder current(runtime);
+    Iterator& it = iterate_or_fail(runtime, call.receiver);
+    Value item;
+    while (runtime.next(it, item)) {
+        if (static_cast<std::int64_t>(current.items().size()) == size) {
+            batches.push(current.list());
+            current.items().clear();
+        }
+        current.push(item);
+    }
+    if (!current.items().empty()) {
+        while (fill && static_cast<std::int64_t>(current.items().size()) < size)
+            current.push(call[1]);
+        batches.push(current.list());
+    }
+    return batches.list();
+}
+
+Value list_slices(Runtime& runtime, const Call& call) {
+    const auto all = to_list(runtime, call.receiver).items();
+    const std::int64_t count = to_integer(call[0]);
+    if (count == 0) fail("division by zero");
+    const auto size = static_cast<std::int64_t>(all.size());
+    const bool fill = call.has(1) && !call[1].is(Kind::none);
+    ListBuilder slices(runtime);
+    std::int64_t at = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+        const std::int64_t part = size / count + (i < size % count ? 1 : 0);
+        ListBuilder current(runtime);
+        for (std::int64_t k = 0; k < part; ++k)
+            current.push(all[static_cast<std::size_t>(at++)]);
+        if (fill && i >= size % count) current.push(call[1]);
+        slices.push(current.list());
+    }
+    return slices.list();
 }
 
 } // namespace
+
+Value items(Runtime& runtime, const Call& call) {
+    return runtime.iterator<Deferred>(call, list_items);
+}
+Value unique(Runtime& runtime, const Call& call) {
+    return runtime.iterator<Deferred>(call, list_unique);
+}
+Value batch(Runtime& runtime, const Call& call) {
+    return runtime.iterator<Deferred>(call, list_batches);
+}
+Value slice(Runtime& runtime, const Call& call) {
+    return runtime.iterator<Deferred>(call, list_slices);
+}
 
 Value first(Runtime& runtime, const Call& call) {
     Value item;
@@ -97,13 +190,8 @@ Value last(Runtime& runtime, const Call& call) {
     return Value::undefined("the last item of none");
 }
 
-Value list(Runtime& runtime, const Call& call) { return to_list(runtime, call.receiver); }
-
-Value items(Runtime& runtime, const Call& call) {
-    if (!call.receiver.is(Kind::dict) && !call.receiver.is_undefined()) fail_type("a dict", call.receiver);
-    const Value view = call.receiver.is_undefined() ? Value::list({})
-                                                    : Value::dict(call.receiver.entries(), Kind::dict_items);
-    return walk(runtime, view);
+Value list(Runtime& runtime, const Call& call) {
+    return to_list(runtime, call.receiver);
 }
 
 Value reverse(Runtime& runtime, const Call& call) {
@@ -129,8 +217,12 @@ Value join(Runtime& runtime, const Call& call) {
     return runtime.text(out);
 }
 
-Value maximum(Runtime& runtime, const Call& call) { return best<Operator::gt>(runtime, call); }
-Value minimum(Runtime& runtime, const Call& call) { return best<Operator::lt>(runtime, call); }
+Value maximum(Runtime& runtime, const Call& call) {
+    return best<Operator::gt>(runtime, call);
+}
+Value minimum(Runtime& runtime, const Call& call) {
+    return best<Operator::lt>(runtime, call);
+}
 
 Value sum(Runtime& runtime, const Call& call) {
     const AttributePath path(runtime, call[0]);
@@ -184,26 +276,6 @@ Value dict_sort(Runtime& runtime, const Call& call) {
     return items_of(runtime, keyed);
 }
 
-Value unique(Runtime& runtime, const Call& call) {
-    const bool case_sensitive = flag(call[0]);
-    const AttributePath path(runtime, call[1]);
-    Iterator& it = iterate_or_fail(runtime, call.receiver);
-    ListBuilder list(runtime);
-    std::vector<Value> seen;
-    Value item;
-    while (runtime.next(it, item)) {
-        Value key = path.get(runtime, item);
-        if (!case_sensitive) key = fold_case(runtime, key);
-        if (!is_hashable(key)) fail(std::string(type_name(key)) + " can't be told apart by 'unique'");
-        const bool known =
-            std::any_of(seen.begin(), seen.end(), [&](const Value& other) { return equal(runtime, other, key); });
-        if (known) continue;
-        seen.push_back(key);
-        list.push(item);
-    }
-    return walk(runtime, list.list());
-}
-
 Value group_by(Runtime& runtime, const Call& call) {
     const AttributePath path(runtime, call[0]);
     const Value otherwise = call.has(1) && !call[1].is(Kind::none) ? call[1] : Value::missing();
@@ -220,51 +292,13 @@ Value group_by(Runtime& runtime, const Call& call) {
     for (std::size_t begin = 0; begin < keyed.size();) {
         ListBuilder group(runtime);
         std::size_t end = begin;
-        while (end < keyed.size() && equal(runtime, keyed[begin].key, keyed[end].key)) group.push(keyed[end++].item);
+        while (end < keyed.size() && equal(runtime, keyed[begin].key, keyed[end].key))
+            group.push(keyed[end++].item);
         const Value pair[] = {path.get(runtime, keyed[begin].item, otherwise), group.list()};
         groups.push(Value::group(runtime.copy(pair)));
         begin = end;
     }
     return groups.list();
-}
-
-Value batch(Runtime& runtime, const Call& call) {
-    const std::int64_t size = to_integer(call[0]);
-    const bool fill = call.has(1) && !call[1].is(Kind::none);
-    ListBuilder batches(runtime);
-    ListBuilder current(runtime);
-    Iterator& it = iterate_or_fail(runtime, call.receiver);
-    Value item;
-    while (runtime.next(it, item)) {
-        if (static_cast<std::int64_t>(current.items().size()) == size) {
-            batches.push(current.list());
-            current.items().clear();
-        }
-        current.push(item);
-    }
-    if (!current.items().empty()) {
-        while (fill && static_cast<std::int64_t>(current.items().size()) < size) current.push(call[1]);
-        batches.push(current.list());
-    }
-    return walk(runtime, batches.list());
-}
-
-Value slice(Runtime& runtime, const Call& call) {
-    const auto all = to_list(runtime, call.receiver).items();
-    const std::int64_t count = to_integer(call[0]);
-    if (count == 0) fail("division by zero");
-    const auto size = static_cast<std::int64_t>(all.size());
-    const bool fill = call.has(1) && !call[1].is(Kind::none);
-    ListBuilder slices(runtime);
-    std::int64_t at = 0;
-    for (std::int64_t i = 0; i < count; ++i) {
-        const std::int64_t part = size / count + (i < size % count ? 1 : 0);
-        ListBuilder current(runtime);
-        for (std::int64_t k = 0; k < part; ++k) current.push(all[static_cast<std::size_t>(at++)]);
-        if (fill && i >= size % count) current.push(call[1]);
-        slices.push(current.list());
-    }
-    return walk(runtime, slices.list());
 }
 
 } // namespace filters

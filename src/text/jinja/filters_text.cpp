@@ -108,7 +108,8 @@ Value indent(Runtime& runtime, const Call& call) {
 }
 
 Value truncate(Runtime& runtime, const Call& call) {
-    const Value text = to_string(runtime, call.receiver);
+    string_argument(call.receiver, "truncate");
+    const Value text = call.receiver;
     const Value end = to_string(runtime, value_or(call[2], Value::string("...")));
     runtime.meter().charge_bytes(text.text().size() + end.text().size());
     const std::int64_t limit = integer_or(call[0], 255);
@@ -123,21 +124,45 @@ Value truncate(Runtime& runtime, const Call& call) {
     return runtime.text(std::string(head.substr(0, space)) + std::string(end.text()), text.is_markup());
 }
 
-Value urlencode(Runtime& runtime, const Call& call) {
-    if (call.receiver.has_entries() || call.receiver.is_list_or_tuple()) fail_type("a text to encode", call.receiver);
+namespace {
+
+// `in_query`: for a name or a value of a query, where a slash is escaped and a blank is a plus sign.
+std::string percent_encode(Runtime& runtime, const Value& value, bool in_query) {
     static constexpr char hex[] = "0123456789ABCDEF";
-    const std::string_view text = to_text(runtime, call.receiver);
+    const std::string_view text = to_text(runtime, value);
+    const std::string_view plain = in_query ? "_.-~" : "_.-~/";
     runtime.meter().charge_bytes(text.size() * 4);
     std::string out;
     for (const char c : text) {
         const auto byte = static_cast<unsigned char>(c);
-        if (byte < 0x80 && (is_alpha(byte) || is_digit(byte) || std::string_view("_.-~/").find(c) != std::string_view::npos)) {
+        if (byte < 0x80 && (is_alphanumeric(byte) || plain.find(c) != std::string_view::npos)) {
             out += c;
+        } else if (in_query && c == ' ') {
+            out += '+';
         } else {
             out += '%';
             out += hex[byte >> 4];
             out += hex[byte & 15u];
         }
+    }
+    return out;
+}
+
+} // namespace
+
+Value urlencode(Runtime& runtime, const Call& call) {
+    const Value pairs = call.receiver.is(Kind::dict) ? Value::dict(call.receiver.entries(), Kind::dict_items)
+                                                     : call.receiver;
+    Iterator* it = pairs.is_string() ? nullptr : iterate(runtime, pairs);
+    if (it == nullptr) return runtime.text(percent_encode(runtime, call.receiver, false));
+    std::string out;
+    Value pair;
+    for (bool first = true; runtime.next(*it, pair); first = false) {
+        const auto parts = jinja::to_list(runtime, pair).items();
+        if (parts.size() != 2) fail("expected pairs of a name and a value");
+        out += (first ? "" : "&") + percent_encode(runtime, parts[0], true) + "=";
+        out += percent_encode(runtime, parts[1], true);
+        runtime.meter().check_size(out.size());
     }
     return runtime.text(out);
 }

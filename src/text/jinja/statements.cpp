@@ -150,8 +150,10 @@ Interpreter::Flow Interpreter::execute_block(const FilteredBlock& block, Scope& 
     if (block.filter) text = follow(text, block.filter->links, inner);
     if (block.kind == StatementKind::set_block) {
         assign(block.target, text, scope);
-    } else {
+    } else if (text.is_string()) {
         print(text);
+    } else {
+        fail_type("a filter that gives text", text);
     }
     return Flow::normal;
 }
