@@ -65,7 +65,7 @@ HAND_PICKED = [
     " ", "  ", "   ", "\n", "\r\n", "\t", "\n\n\n", " \n \n ", "\r", "\r\r\n", "\n\r\r\n\n", "a\u0000b\u0001\u001f\u007f",
     "Hello  world", "x=12345;", "a\n\n  b", "  \n  \n x", "tab\t\tend ", "foo(bar)\r\n\r\nbaz", "  'tis", "100km/h",
     "end.\n\n\n  ", " \u00a0x", "\u3000\u3000\u5b57", "x\u0085y\u2028z\u200b\ufeff", "1 22 333 4444 55555 666666", "\u0663\u0664 \u00b2\u00bd\u2167",
-    "'S 's 'RE 're 'Ll 'VE 'd'D 'x '", "I\u2019m don\u2019t '\u017f", "\u00e9'\u00e9 ''s '''", "a" * 700, " " * 300, "\n" * 100, "1" * 100,
+    "'S 's 'RE 're 'Ll 'VE 'd'D 'x '", "I\u2019m don\u2019t '\u017f", "'\u017f x'\u017fab '\u017fa", "\u00e9'\u00e9 ''s '''", "a" * 700, " " * 300, "\n" * 100, "1" * 100,
     "ab" * 300, "-" * 200, "\u00e9" * 200, "\u4e2d\u56fd" * 150, "\u0301" * 60, " a" * 150, "\t" * 70, "\n " * 60, "x;\n\n    y", "foo  \nbar", "\n  \n",
     "\t\tif (a) {\n\t\t\treturn;\n", "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<think>\n", "<|im", "<|im_", "<|im_end|",
     "<think></think><think", "a   ===   b", " ===   ", "   ===   ===   ", "<|endoftext|><|endoftext|>", "[PAD7]", "<|im_end|>x<|im_end|>",

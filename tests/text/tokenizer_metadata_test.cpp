@@ -84,6 +84,9 @@ TEST(TokenizerMetadata, TakesTheSmallModels) {
     ASSERT_TRUE(spm) << spm.error().message;
     // "ab" has a better score than " a"; the Z has no byte token, so it is unknown.
     EXPECT_EQ((*spm)->encode("ab\naAZ"), (std::vector<TokenId>{4, 7, 9, 5, 3, 0}));
+    Metadata control = sentence_metadata();
+    (*control.kinds)[0] = 3; // text must not become a control token, so the Z is lost
+    EXPECT_EQ((*build(control))->encode("ab\naAZ"), (std::vector<TokenId>{4, 7, 9, 5, 3}));
 }
 
 TEST(TokenizerMetadata, RefusesAnUnknownKindOfTokenizer) {

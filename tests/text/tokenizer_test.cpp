@@ -99,7 +99,7 @@ TEST_P(EveryTokenizer, LongRunsTakeWellUnderASecond) {
         const auto start = std::chrono::steady_clock::now();
         const auto ids = tokenizer_->encode(text, {.parse_special = true});
         const auto time = std::chrono::steady_clock::now() - start;
-        EXPECT_EQ(tokenizer_->decode(ids, true), text);
+        EXPECT_TRUE(tokenizer_->decode(ids, true) == text) << unit; // a megabyte is nothing to print
         // 0.2 s in a release build; what is guarded against takes hours. Sanitizers' builds need the slack.
         EXPECT_LT(time, std::chrono::seconds(5)) << unit;
     }
