@@ -1,0 +1,29 @@
+// Fetching over HTTP(S): small texts into memory, large files into a part file that a later try continues.
+//
+// Blocking; called from one thread. Certificates are always verified. Errors never name user or password of a URL.
+#pragma once
+
+#include "base/result.h"
+#include "hub/settings.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+namespace lucebox::hub {
+
+// Told the bytes present so far; false stops the download and keeps the part file.
+using FetchProgress = std::function<bool(std::uint64_t done)>;
+
+// The body of a 200 answer of at most `limit` bytes. `accept` is the Accept header.
+Result<std::string> fetch_text(const HubSettings& settings, const std::string& url, const std::string& accept,
+                               std::size_t limit);
+
+// Makes `part` hold exactly `bytes` bytes of `url`, whatever it held before: continues a shorter one by a Range
+// request, starts anew where the server ignores that, tries again after interruptions. The content is not verified
+// here.
+Status fetch_file(const HubSettings& settings, const std::string& url, const std::filesystem::path& part,
+                  std::uint64_t bytes, const FetchProgress& progress);
+
+} // namespace lucebox::hub

