@@ -108,10 +108,10 @@ Value indent(Runtime& runtime, const Call& call) {
 }
 
 Value truncate(Runtime& runtime, const Call& call) {
-    string_argument(call.receiver, "truncate");
     const Value text = call.receiver;
     const Value end = to_string(runtime, value_or(call[2], Value::string("...")));
-    runtime.meter().charge_bytes(text.text().size() + end.text().size());
+    if (!length(text)) fail_type("a text to truncate", text);
+    runtime.meter().charge_bytes((text.is_string() ? text.text().size() : 0) + end.text().size());
     const std::int64_t limit = integer_or(call[0], 255);
     const bool no_leeway = call[3].is_missing() || call[3].is(Kind::none);
     const std::int64_t leeway = no_leeway ? 5 : to_integer(call[3]);
@@ -119,6 +119,7 @@ Value truncate(Runtime& runtime, const Call& call) {
     if (limit < end_size || leeway < 0) fail("the length to truncate to is too small");
     const auto size = static_cast<std::int64_t>(*length(text));
     if (size - leeway <= limit) return text;
+    string_argument(text, "truncate"); // what is short passes whatever it is
     const std::string_view head = text.text().substr(0, byte_offset(text.text(), static_cast<std::size_t>(limit - end_size)));
     const std::size_t space = flag(call[1]) ? std::string_view::npos : find_last_text(runtime, head, " ");
     return runtime.text(std::string(head.substr(0, space)) + std::string(end.text()), text.is_markup());
