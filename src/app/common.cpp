@@ -1,7 +1,5 @@
 #include "app/commands.h"
 
-#include "hub/hub.h"
-
 #include <fmt/format.h>
 
 #include <random>

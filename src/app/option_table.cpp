@@ -29,7 +29,7 @@ constexpr std::string_view with_server = "serve config";
 constexpr std::string_view with_sampling = "run generate";
 
 constexpr std::array options{
-    OptionSpec{"model", text, "model", "", "", with_model,
+    OptionSpec{"model", path, "model", "", "", with_model,
                "Model file (GGUF) or the name of a known model; the default model if absent."},
     OptionSpec{"models", text, "model", "", "", "", "Folders to look for models in, separated by colons."},
     OptionSpec{"device", choice, "model", "auto", "auto|cpu|cuda", with_runner, "Where to compute."},

@@ -69,9 +69,11 @@ TEST_F(CompletionApi, EchoesThePromptFirstInAStream) {
 
 TEST_F(CompletionApi, ReportsLogprobsInTheOldShape) {
     backend->script = [](FakeBackend::Submission& s) {
-        s.on_event(engine::Generated{{'h', -0.5f, {{'h', -0.5f}, {'j', -1.5f}}}, "h"});
-        s.on_event(engine::Generated{{FakeTokenizer::kAb, -0.25f, {}}, "ab"});
-        s.on_event(engine::Generated{{'!', -2.0f, {}}, "!"});
+        decode::Sample first{'h', -0.5f, {}};
+        first.top = {{'h', -0.5f}, {'j', -1.5f}};
+        s.on_event(engine::Generated{first, "h"});
+        s.token(FakeTokenizer::kAb, "ab", -0.25f);
+        s.token('!', "!", -2);
         s.finish(3);
     };
     start();

@@ -176,7 +176,7 @@ Value slice_string(Runtime& runtime, const Value& object, const Bounds& bounds) 
         const std::string_view rest = text.substr(byte_offset(text, start));
         return part_of(object, rest.substr(0, byte_offset(rest, bounds.count)));
     }
-    runtime.meter().charge_bytes(text.size() * 4); // the offsets
+    runtime.meter().charge_characters(text.size()); // the offsets
     std::vector<std::uint32_t> offsets;
     for (std::size_t i = 0; i < text.size(); i += character_size(text, i)) {
         offsets.push_back(static_cast<std::uint32_t>(i));
@@ -233,6 +233,7 @@ Iterator& iterate_or_fail(Runtime& runtime, const Value& value) {
 Iterator* iterate_reversed(Runtime& runtime, const Value& value) {
     Heap& heap = runtime.heap();
     switch (value.kind()) {
+    case Kind::undefined: return heap.make<ReversedItems>(std::span<const Value>{});
     case Kind::string: return heap.make<ReversedItems>(to_list(runtime, value).items());
     case Kind::list:
     case Kind::tuple: return heap.make<ReversedItems>(value.items());

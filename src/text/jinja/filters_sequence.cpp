@@ -32,7 +32,7 @@ Value AttributePath::get(Runtime& runtime, Value value, const Value& otherwise) 
 
 Value fold_case(Runtime& runtime, const Value& value) {
     if (!value.is_string()) return value;
-    runtime.meter().charge_bytes(value.text().size() * 4);
+    runtime.meter().charge_characters(value.text().size());
     return runtime.text(to_lower(value.text()));
 }
 
@@ -183,7 +183,6 @@ Value first(Runtime& runtime, const Call& call) {
 
 Value last(Runtime& runtime, const Call& call) {
     Value item;
-    if (call.receiver.is_undefined()) return Value::undefined("the last item of none");
     Iterator* it = iterate_reversed(runtime, call.receiver);
     if (it == nullptr) fail_type("a sequence with an end", call.receiver);
     if (runtime.next(*it, item)) return item;

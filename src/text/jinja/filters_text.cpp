@@ -8,7 +8,7 @@ namespace {
 
 Value mapped(Runtime& runtime, const Call& call, std::string (*map)(std::string_view)) {
     const Value text = jinja::to_string(runtime, call.receiver);
-    runtime.meter().charge_bytes(text.text().size() * 4);
+    runtime.meter().charge_characters(text.text().size());
     return runtime.text(map(text.text()), text.is_markup());
 }
 
@@ -132,7 +132,7 @@ std::string percent_encode(Runtime& runtime, const Value& value, bool in_query) 
     static constexpr char hex[] = "0123456789ABCDEF";
     const std::string_view text = to_text(runtime, value);
     const std::string_view plain = in_query ? "_.-~" : "_.-~/";
-    runtime.meter().charge_bytes(text.size() * 4);
+    runtime.meter().charge_characters(text.size());
     std::string out;
     for (const char c : text) {
         const auto byte = static_cast<unsigned char>(c);
@@ -170,7 +170,7 @@ Value urlencode(Runtime& runtime, const Call& call) {
 
 Value word_count(Runtime& runtime, const Call& call) {
     const std::string_view text = to_text(runtime, call.receiver);
-    runtime.meter().charge_bytes(text.size() * 4);
+    runtime.meter().charge_characters(text.size());
     std::int64_t words = 0;
     bool inside = false;
     for (std::size_t i = 0; i < text.size(); i += character_size(text, i)) {

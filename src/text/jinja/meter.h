@@ -39,6 +39,8 @@ public:
     }
     // Copying or scanning: 64 bytes (a cache line) cost about as much as a node.
     void charge_bytes(std::size_t bytes) { charge(1 + bytes / 64); }
+    // The same where every character is decoded, and perhaps looked up.
+    void charge_characters(std::size_t bytes) { charge(1 + bytes / 16); }
 
     // Refuses a single value or an output of that many bytes.
     void check_size(std::size_t bytes) const {

@@ -1,6 +1,8 @@
 // Truth, equality, order, membership, and arithmetic.
 #include "text/jinja/operators.h"
 
+#include "text/jinja/text_functions.h"
+
 #include <cmath>
 #include <limits>
 
@@ -192,8 +194,7 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
     switch (container.kind()) {
     case Kind::string:
         if (!item.is_string()) fail_operands("in", item, container);
-        runtime.meter().charge_bytes(container.text().size());
-        return container.text().find(item.text()) != std::string_view::npos;
+        return find_text(runtime, container.text(), item.text()) != std::string_view::npos;
     case Kind::dict:
     case Kind::dict_keys: return find_key(runtime, container.entries(), item) != nullptr;
     default: break;

@@ -169,7 +169,7 @@ Value remove_affix(Runtime&, const Call& call) {
 
 template <std::string (*Map)(std::string_view)>
 Value mapped(Runtime& runtime, const Call& call) {
-    runtime.meter().charge_bytes(self(call).size() * 4);
+    runtime.meter().charge_characters(self(call).size());
     return result(runtime, call, Map(self(call)));
 }
 
@@ -188,7 +188,7 @@ std::string swap_case(std::string_view text) {
 template <bool (*Test)(CodePoint)>
 Value all_characters(Runtime& runtime, const Call& call) {
     const std::string_view text = self(call);
-    runtime.meter().charge_bytes(text.size() * 4);
+    runtime.meter().charge_characters(text.size());
     for (std::size_t i = 0; i < text.size(); i += character_size(text, i)) {
         if (!Test(decode(text.substr(i, character_size(text, i))))) return Value::boolean(false);
     }
@@ -199,7 +199,7 @@ Value all_characters(Runtime& runtime, const Call& call) {
 template <bool Upper>
 Value is_case(Runtime& runtime, const Call& call) {
     const std::string_view text = self(call);
-    runtime.meter().charge_bytes(text.size() * 4);
+    runtime.meter().charge_characters(text.size());
     bool found = false;
     for (std::size_t i = 0; i < text.size(); i += character_size(text, i)) {
         const CodePoint c = decode(text.substr(i, character_size(text, i)));
@@ -219,7 +219,7 @@ Value isprintable(Runtime& runtime, const Call& call) {
 }
 
 Value istitle(Runtime& runtime, const Call& call) {
-    runtime.meter().charge_bytes(self(call).size() * 4);
+    runtime.meter().charge_characters(self(call).size());
     const std::string titled = title_case(self(call));
     return Value::boolean(titled == self(call) && to_lower(titled) != to_upper(titled));
 }

@@ -43,7 +43,7 @@ std::string_view strip(Runtime& runtime, std::string_view text, const Value& cha
     if (chars.is_missing() || chars.is(Kind::none)) {
         if (sides != Sides::right) text = strip_left(text);
         if (sides != Sides::left) text = strip_right(text);
-        runtime.meter().charge_bytes(before - text.size());
+        runtime.meter().charge_characters(before - text.size());
         return text;
     }
     const std::string_view set = string_argument(chars, "strip");
@@ -77,7 +77,7 @@ std::string_view checked_separator(const Value& separator) {
 
 std::vector<std::string_view> split_at_space(Runtime& runtime, std::string_view text, std::int64_t limit) {
     std::vector<std::string_view> parts;
-    runtime.meter().charge_bytes(text.size() * 4);
+    runtime.meter().charge_characters(text.size());
     for (text = strip_left(text); !text.empty(); text = strip_left(text)) {
         runtime.meter().charge(1);
         if (limit >= 0 && static_cast<std::int64_t>(parts.size()) == limit) {
@@ -144,7 +144,7 @@ std::vector<std::string_view> split_from_right(Runtime& runtime, std::string_vie
 }
 
 std::vector<std::string_view> split_lines(Runtime& runtime, std::string_view text, bool keep_ends) {
-    runtime.meter().charge_bytes(text.size() * 4);
+    runtime.meter().charge_characters(text.size());
     std::vector<std::string_view> lines;
     std::size_t begin = 0;
     for (std::size_t i = 0; i < text.size();) {

@@ -1,0 +1,56 @@
+// lucebox models: what can be fetched by name, and what is here. Also how --model becomes a file.
+#include "app/commands.h"
+#include "base/terminal.h"
+#include "hub/hub.h"
+
+#include <fmt/color.h>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace lucebox::app {
+namespace {
+
+hub::HubSettings settings_of(const Options& options) {
+    hub::HubSettings settings = hub::hub_settings(process_environment());
+    if (options.is_set("models")) settings.folders = hub::split_folders(options.text("models"));
+    return settings;
+}
+
+std::string state_of(const hub::ModelEntry& entry) {
+    if (entry.path) return entry.path->string();
+    if (entry.fetched_bytes > 0) return fmt::format("{} fetched", human_bytes(entry.fetched_bytes));
+    return "not here yet";
+}
+
+} // namespace
+
+Result<std::filesystem::path> chosen_model(const Options& options) {
+    return hub::resolve(options.text("model"), settings_of(options), hub::terminal_progress());
+}
+
+Status models(const Invocation& invocation) {
+    const auto entries = hub::list_models(settings_of(invocation.options));
+    if (invocation.options.boolean("json")) {
+        auto json = nlohmann::ordered_json::array();
+        for (const hub::ModelEntry& entry : entries) {
+            json.push_back({{"name", entry.name},
+                            {"about", entry.about},
+                            {"licence", entry.licence},
+                            {"bytes", entry.bytes},
+                            {"path", entry.path ? nlohmann::ordered_json(entry.path->string()) : nlohmann::ordered_json()},
+                            {"fetched_bytes", entry.fetched_bytes},
+                            {"default", entry.is_default}});
+        }
+        fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+        return Ok{};
+    }
+    const auto bold = wants_colours(1) ? fmt::text_style(fmt::emphasis::bold) : fmt::text_style{};
+    for (const hub::ModelEntry& entry : entries) {
+        fmt::print(bold, "{:<24}", entry.name);
+        fmt::print(" {:>9}  {}{}\n", human_bytes(entry.bytes), entry.about, entry.is_default ? " (default)" : "");
+        fmt::print("{:<24} {:>9}  {}\n", "", "", state_of(entry));
+    }
+    return Ok{};
+}
+
+} // namespace lucebox::app

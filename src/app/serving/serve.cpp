@@ -1,0 +1,177 @@
+// lucebox serve: the HTTP server from start to drain.
+//
+// The port is taken first and /health tells the truth while the model is fetched and loaded. The main thread waits for
+// signals; the first SIGTERM or SIGINT drains, a second one cuts.
+#include "app/commands.h"
+#include "base/build_info.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/terminal.h"
+#include "server/api/api.h"
+#include "server/http/server.h"
+
+#include <fmt/color.h>
+#include <fmt/format.h>
+
+#include <atomic>
+#include <csignal>
+#include <thread>
+
+namespace lucebox::app {
+namespace {
+
+constexpr std::size_t most_api_key_bytes = 1 << 20;
+
+Result<std::vector<std::string>> api_keys(const Options& options) {
+    std::vector<std::string> keys = options.list("api-keys");
+    if (!options.is_set("api-key-file")) return keys;
+    LUCEBOX_TRY(const std::string text, read_text_file(options.path("api-key-file"), most_api_key_bytes));
+    for (std::size_t begin = 0; begin < text.size();) {
+        const std::size_t end = std::min(text.find('\n', begin), text.size());
+        std::string line = text.substr(begin, end - begin);
+        while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back()))) line.pop_back();
+        if (!line.empty() && line.front() != '#') keys.push_back(std::move(line));
+        begin = end + 1;
+    }
+    if (keys.empty()) {
+        return Error{ErrorKind::usage, fmt::format("{} holds no key", options.path("api-key-file").string()), "put one key on a line"};
+    }
+    return keys;
+}
+
+bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
+Result<server::ServerOptions> server_options(const Options& options) {
+    server::ServerOptions out;
+    out.address = options.text("host");
+    out.port = static_cast<std::uint16_t>(options.integer("port"));
+    out.limits.body_bytes = static_cast<std::size_t>(options.integer("max-body"));
+    LUCEBOX_TRY(out.access.api_keys, api_keys(options));
+    out.access.allowed_hosts = options.list("allowed-hosts");
+    out.access.allowed_origins = options.list("allowed-origins");
+    if (!is_loopback(out.address) && out.access.api_keys.empty()) {
+        log_warning("listening on {} without an API key: anybody who reaches this machine can use it; set --api-key-file", out.address);
+    }
+    return out;
+}
+
+// Fetches and loads the model beside the running server.
+class ModelLoader {
+public:
+    ModelLoader(const Options& options, server::Api& api) : thread_([this, &options, &api] { load(options, api); }) {}
+    ~ModelLoader() { thread_.join(); }
+
+    bool done() const { return done_; }
+    const Status& status() const { return status_; } // once done
+    const std::string& summary() const { return summary_; }
+
+private:
+    void load(const Options& options, server::Api& api) {
+        status_ = try_load(options, api);
+        if (!status_) api.set_failed(status_.error());
+        done_ = true;
+    }
+
+    Status try_load(const Options& options, server::Api& api) {
+        LUCEBOX_TRY(const engine::Options engine_settings, engine_options(options));
+        std::error_code error;
+        const auto bytes = static_cast<double>(std::filesystem::file_size(engine_settings.model, error));
+        ProgressBar progress("loading", static_cast<std::uint64_t>(bytes));
+        LUCEBOX_TRY(auto engine, engine::Engine::load(engine_settings, [&](double share) {
+            api.set_progress(share);
+            progress.update(static_cast<std::uint64_t>(share * bytes));
+        }));
+        progress.finish();
+        const engine::ModelInfo& model = engine->model();
+        const engine::Memory& memory = engine->memory();
+        summary_ = fmt::format("{} ({}, {}, context {}, {} at once) on {}", model.name, model.architecture, model.quantisation,
+                               model.context, engine->options().sequences, engine->device_name());
+        log_info("memory: weights {}, keys and values {}, recurrent state {}, scratch {}", human_bytes(memory.weights),
+                 human_bytes(memory.kv), human_bytes(memory.recurrent), human_bytes(memory.scratch));
+        if (!engine->chat_template()) log_warning("the model has no usable chat template: only /v1/completions will work");
+        api.set_ready(server::make_backend(std::move(engine)));
+        return Ok{};
+    }
+
+    Status status_ = Ok{};
+    std::string summary_;
+    std::atomic<bool> done_ = false;
+    std::thread thread_;
+};
+
+void print_welcome(const std::string& url, const std::string& summary, bool needs_key) {
+    const auto bold = wants_colours(1) ? fmt::text_style(fmt::emphasis::bold) : fmt::text_style{};
+    fmt::print("lucebox {} serves {}\n", build_info().version, summary);
+    fmt::print("  at   ");
+    fmt::print(bold, "{}\n", url);
+    fmt::print("  try  curl {}/v1/chat/completions {}-d '{{\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'\n", url,
+               needs_key ? "-H \"Authorization: Bearer $KEY\" " : "");
+    fmt::print("  or   point any OpenAI client at {}/v1   (Ctrl-C stops)\n", url);
+    std::fflush(stdout);
+}
+
+sigset_t stop_signals() {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    return signals;
+}
+
+// True: a signal asks to stop.
+bool wait_for_signal(const sigset_t& signals, std::chrono::milliseconds timeout) {
+    const timespec wait{timeout.count() / 1000, timeout.count() % 1000 * 1'000'000};
+    return sigtimedwait(&signals, nullptr, &wait) > 0;
+}
+
+void drain(server::Server& server, const sigset_t& signals, std::chrono::milliseconds deadline) {
+    using namespace std::chrono_literals;
+    log_info("stopping: {} requests may finish within {} s", server.counters().active, deadline.count() / 1000);
+    server.stop_accepting();
+    const auto end = std::chrono::steady_clock::now() + deadline;
+    while (!server.wait_until_idle(0ms) && std::chrono::steady_clock::now() < end) {
+        if (wait_for_signal(signals, 50ms)) break;
+    }
+    server.stop();
+}
+
+} // namespace
+
+Status serve(const Invocation& invocation) {
+    using namespace std::chrono_literals;
+    const Options& options = invocation.options;
+    // Threads inherit the mask, so that signals arrive here and nowhere else.
+    const sigset_t signals = stop_signals();
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    std::signal(SIGPIPE, SIG_IGN);
+
+    LUCEBOX_TRY(server::ServerOptions settings, server_options(options));
+    server::ApiOptions api_options;
+    api_options.needs_key = !settings.access.api_keys.empty();
+    api_options.body_bytes = settings.limits.body_bytes;
+    server::Api api(api_options);
+    server::Router router;
+    api.add_routes(router);
+    settings.observe = api.observer();
+    server::Server server(std::move(settings), std::move(router));
+    LUCEBOX_CHECK(server.bind());
+    server.start();
+    log_info("listening on {}", server.url());
+
+    ModelLoader loader(options, api);
+    bool welcomed = false;
+    while (!wait_for_signal(signals, welcomed ? 3'600'000ms : 20ms)) {
+        if (welcomed || !loader.done()) continue;
+        if (!loader.status()) {
+            server.stop();
+            return loader.status();
+        }
+        print_welcome(server.url(), loader.summary(), api_options.needs_key);
+        welcomed = true;
+    }
+    drain(server, signals, options.duration("drain"));
+    return Ok{};
+}
+
+} // namespace lucebox::app

@@ -1,0 +1,24 @@
+// What a build without the server's libraries says instead: it takes models by path only.
+#ifndef LUCEBOX_SERVER
+#include "app/commands.h"
+
+namespace lucebox::app {
+
+Result<std::filesystem::path> chosen_model(const Options& options) {
+    if (options.is_set("model")) return options.path("model");
+    return Error{ErrorKind::usage, "no model was given, and this build cannot fetch one", "give --model FILE"};
+}
+
+namespace {
+Error not_built(const char* command) {
+    return {ErrorKind::unsupported, std::string(command) + " is not part of this build",
+            "build where Boost, curl and zlib are installed (tools/install-packages.sh)"};
+}
+} // namespace
+
+Status serve(const Invocation&) { return not_built("serve"); }
+Status run(const Invocation&) { return not_built("run"); }
+Status models(const Invocation&) { return not_built("models"); }
+
+} // namespace lucebox::app
+#endif
