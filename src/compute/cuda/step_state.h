@@ -1,0 +1,44 @@
+// The plan of a step as kernels read it: one block of device memory at a fixed address, so that a captured graph stays
+// valid while its contents change from step to step.
+//
+// Filled on the host in pinned memory from a StepPlan, copied by one asynchronous copy at begin_step(). Plain data.
+#pragma once
+
+#include <cstdint>
+
+namespace lucebox::compute::cuda {
+
+struct StepRow {
+    std::int32_t token = 0;
+    std::int32_t position = 0;   // from the start of the text
+    std::int32_t sequence = 0;   // index into sequences
+    std::int32_t slot = 0;       // where its cache lives
+    std::int32_t local = 0;      // index among the rows of its sequence in this step
+    std::int32_t parent = -1;    // local index; -1: the committed end
+    std::uint64_t ancestors = 0; // bit i: local row i is an ancestor or the row itself; only if the sequence is a tree
+};
+
+struct StepSequence {
+    std::int32_t slot = 0;
+    std::int32_t first_row = 0;
+    std::int32_t rows = 0;
+    std::int32_t committed = 0;  // cached tokens before this step
+    std::int32_t path = 1;       // every row follows the one before it
+    std::int32_t commit_now = 0; // recurrent state may be advanced in place
+    std::int32_t pending_count = 0;
+    std::uint8_t pending[64] = {}; // local rows of the previous step, accepted but not yet folded into the state
+};
+
+// Counts, and where the arrays lie. Passed to kernels as a pointer; a kernel's grid may be larger than the counts (it is
+// the captured shape), so every kernel compares with them and leaves rows behind `rows` alone.
+struct StepState {
+    std::int32_t rows = 0;
+    std::int32_t sequences = 0;
+    std::int32_t outputs = 0;
+    std::int32_t unused = 0;
+    const StepRow* row = nullptr;
+    const StepSequence* sequence = nullptr;
+    const std::int32_t* output = nullptr; // rows whose logits are wanted, ascending
+};
+
+} // namespace lucebox::compute::cuda
