@@ -57,8 +57,11 @@ public:
     void gated_project(compute::Tensor, const compute::Matrix&, const compute::Matrix&, compute::Activation,
                        compute::Tensor) override {}
     void attention(const compute::AttentionArgs&) override {}
+    void store_kv(const compute::AttentionArgs&) override {}
     void delta_net(const compute::DeltaNetArgs&) override {}
     void gather_outputs(compute::Tensor, compute::Tensor) override {}
+    void store_columns(compute::Tensor, compute::Tensor, std::size_t) override {}
+    void top_k(compute::Tensor, std::size_t, std::int32_t*, float*) override {}
 
 private:
     compute::Device& real_;

@@ -65,6 +65,8 @@ struct Vector {
     const float* data() const { return reinterpret_cast<const float*>(buffer->data()); }
 };
 
+inline constexpr std::size_t max_top_k = 16; // a draft's tree never looks further down the list
+
 enum class Activation : std::uint8_t { silu, gelu_tanh };
 
 // Rotation of the first `dimensions` values of a head by position * frequency[pair].
@@ -115,6 +117,9 @@ struct AttentionArgs {
     float scale = 1;                // multiplies q . k
     std::size_t window = 0;         // a row sees this many last positions, itself included; 0: all
     bool gated = false;             // out *= sigmoid(gate)
+    // Rows of a sequence see all of its rows in this step, also those behind them (a DFlash block). The sequence must be
+    // a path; a window still hides what lies that far in front of the row.
+    bool bidirectional = false;
     KvView cache;
     Tensor out;                     // [rows, heads * head_dim]
 };
@@ -154,7 +159,8 @@ public:
     virtual Result<std::unique_ptr<Matrix>> load_matrix(const gguf::Tensor& tensor) = 0;
     virtual Result<Vector> load_vector(const gguf::Tensor& tensor) = 0;
 
-    // After the last weight is loaded: room for steps of up to `rows` rows over `context` tokens.
+    // After the last weight is loaded: room for steps of up to `rows` rows over `context` tokens. Called again when more
+    // weights have been loaded (a draft behind its target); the larger of each number holds.
     virtual Status prepare(std::size_t rows, std::size_t context) = 0;
 
     virtual void begin_step(const StepPlan& plan) = 0;
@@ -173,10 +179,20 @@ public:
     // Norm and rotation of q and k, K and V written to the cache behind the committed tokens, causal attention over the
     // committed tokens and the row's ancestors in this step.
     virtual void attention(const AttentionArgs& args) = 0;
+    // The part of attention() that writes: norm and rotation of k, K and V written to the cache behind the committed
+    // tokens. q, heads, scale, window and out are not looked at.
+    virtual void store_kv(const AttentionArgs& args) = 0;
     // Short convolution, normalisation, gated delta rule over the row's path, gated norm (Qwen3.5).
     virtual void delta_net(const DeltaNetArgs& args) = 0;
-    // out[i] = x[plan.outputs[i]];  out [outputs, width]
+    // out[i] = x[plan.outputs[i]];  out [outputs, width]. x may have more rows than the plan: a draft gathers features
+    // of earlier steps so.
     virtual void gather_outputs(Tensor x, Tensor out) = 0;
+    // out[r][first_column + i] = x[r][i] for all rows of x;  first_column and x.width are multiples of 4.
+    virtual void store_columns(Tensor x, Tensor out, std::size_t first_column) = 0;
+    // The `count` (1..max_top_k) best of each row of logits, best first, equal ones by lower id; a value that is not a
+    // number counts as minus infinity.  ids [rows, count];  logprobs [rows, count]: logit - log(sum(exp(row))), within
+    // 1e-4 of exact.
+    virtual void top_k(Tensor logits, std::size_t count, std::int32_t* ids, float* logprobs) = 0;
 };
 
 } // namespace lucebox::compute

@@ -159,6 +159,10 @@ Vocabulary Vocabulary::load(Loader& loader, std::size_t width, float epsilon, fl
 
 void Vocabulary::head(compute::Device& device, Tensor x, Tensor normed, Tensor logits) const {
     device.rms_norm(x, norm_, epsilon_, normed);
+    project(device, normed, logits);
+}
+
+void Vocabulary::project(compute::Device& device, Tensor normed, Tensor logits) const {
     const Projection output[] = {{output_ ? output_.get() : embedding_.get(), nullptr, logits, false}};
     device.project(normed, output);
 }

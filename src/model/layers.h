@@ -45,12 +45,19 @@ private:
     std::size_t used_ = 0;
 };
 
+// Outputs of some layers, side by side: what a draft sees of its target. Layers ascend in the order of columns or not.
+struct Capture {
+    std::vector<std::size_t> layers;
+    Tensor features; // [rows, layers.size() * width]
+};
+
 // One forward pass over the rows of a step.
 struct Pass {
     compute::Device& device;
     const cache::Cache& cache;
     Workspace workspace;
-    std::function<void(std::size_t layer, Tensor x)> tap; // sees the output of every layer, if set
+    std::function<void(std::size_t layer, Tensor x)> tap = {}; // sees the output of every layer, if set
+    const Capture* capture = nullptr;
 };
 
 // Frequencies base^(-2i/dimensions), changed as `rope.scaling.*` and `rope_freqs.weight` of the file say.
@@ -111,6 +118,8 @@ public:
     void embed(compute::Device& device, Tensor x) const { device.embed(*embedding_, scale_, x); }
     // x [n, width] -> its final norm in `normed` -> logits [n, size]
     void head(compute::Device& device, Tensor x, Tensor normed, Tensor logits) const;
+    // The output matrix alone: a draft shares it, behind a norm of its own.
+    void project(compute::Device& device, Tensor normed, Tensor logits) const;
 
 private:
     std::size_t size_ = 0, width_ = 0;

@@ -48,6 +48,10 @@ void Model::forward(Pass& pass, Tensor x) const {
     for (std::size_t layer = 0; layer < count; ++layer) {
         run_layer(pass, layer, x);
         if (pass.tap) pass.tap(layer, x);
+        if (!pass.capture) continue;
+        for (std::size_t i = 0; i < pass.capture->layers.size(); ++i) {
+            if (pass.capture->layers[i] == layer) pass.device.store_columns(x, pass.capture->features, i * x.width);
+        }
     }
 }
 

@@ -60,6 +60,15 @@ Status Runner::allocate_scratch() {
     return device_.prepare(rows, options_.context + max_tree_rows);
 }
 
+Status Runner::capture(std::vector<std::size_t> layers) {
+    const std::size_t width = layers.size() * model_->width(), bytes = options_.rows * width * sizeof(float);
+    LUCEBOX_TRY(features_, device_.allocate(bytes));
+    scratch_bytes_ += bytes;
+    capture_.layers = std::move(layers);
+    capture_.features = {floats(features_), 0, width};
+    return Ok{};
+}
+
 Result<SequenceId> Runner::open() {
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
         if (sequences_[i].open) continue;
@@ -95,7 +104,7 @@ void Runner::add_row(std::span<const Row> rows, std::size_t index, Commit commit
         plan.slot = row.sequence;
         plan.first_row = static_cast<std::int32_t>(index);
         plan.committed = static_cast<std::int32_t>(sequence.committed);
-        plan.commit_now = commit == Commit::all;
+        plan.commit_now = commit == Commit::all || row.stays;
         plan.pending = sequence.pending;
         plan_.sequences.push_back(std::move(plan));
     }
@@ -132,15 +141,15 @@ Status Runner::build_plan(std::span<const Row> rows, Commit commit) {
         const auto slot = static_cast<std::size_t>(plan.slot);
         if (seen[slot]) return usage(fmt::format("rows of sequence {} are not neighbours", plan.slot));
         seen[slot] = true;
-        if (!plan.path && commit == Commit::all) {
+        if (!plan.path && plan.commit_now) {
             return usage(fmt::format("sequence {} is a tree: its rows cannot all be committed", plan.slot));
         }
-        if (commit == Commit::later && plan.rows > max_tree_rows) {
+        if (!plan.commit_now && plan.rows > max_tree_rows) {
             return usage(fmt::format("sequence {} has {} uncommitted rows; {} are possible", plan.slot, plan.rows, max_tree_rows));
         }
         // Uncommitted rows may reach behind the context; committed ones may not.
         const std::size_t end = static_cast<std::size_t>(plan.committed) + static_cast<std::size_t>(plan.rows);
-        const std::size_t limit = options_.context + (commit == Commit::later ? max_tree_rows : 0);
+        const std::size_t limit = options_.context + (plan.commit_now ? 0 : max_tree_rows);
         if (end > limit) return usage(fmt::format("sequence {} would hold {} tokens; the context is {}", plan.slot, end, options_.context));
     }
     return Ok{};
@@ -153,14 +162,15 @@ Status Runner::step(std::span<const Row> rows, Commit commit) {
     }
     device_.begin_step(plan_);
     const Tensor x{floats(x_), rows.size(), model_->width()};
-    Pass pass{device_, cache_, Workspace(floats(scratch_), rows.size()), tap_};
+    capture_.features.rows = rows.size();
+    Pass pass{device_, cache_, Workspace(floats(scratch_), rows.size()), tap_, capture_.layers.empty() ? nullptr : &capture_};
     model_->forward(pass, x);
     if (!plan_.outputs.empty()) device_.gather_outputs(x, {floats(gathered_), plan_.outputs.size(), model_->width()});
     device_.end_step();
     for (const PlanSequence& plan : plan_.sequences) {
         Sequence& sequence = sequences_[static_cast<std::size_t>(plan.slot)];
         sequence.pending.clear();
-        if (commit == Commit::all) sequence.committed += static_cast<std::size_t>(plan.rows);
+        if (plan.commit_now) sequence.committed += static_cast<std::size_t>(plan.rows);
     }
     return Ok{};
 }

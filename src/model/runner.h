@@ -23,11 +23,12 @@ struct Row {
     TokenId token = 0;
     std::int32_t parent = -1; // row of this step that it follows; -1: the sequence's committed end
     bool logits = false;      // whether logits are wanted
+    bool stays = false;       // with Commit::later: of a path's first row, that the path is committed as by Commit::all
 };
 
 enum class Commit {
     all,   // the rows are known to stay (prompts, plain decoding): committed by step() itself; paths only
-    later, // commit() will say which rows stay; at most max_tree_rows rows a sequence
+    later, // commit() will say which rows stay, but for those that say so themselves; at most max_tree_rows a sequence
 };
 
 struct RunnerOptions {
@@ -68,6 +69,11 @@ public:
     void set_tap(std::function<void(std::size_t layer, Tensor x)> tap) { tap_ = std::move(tap); }
     compute::Device& device() { return device_; }
 
+    // From now on steps keep the outputs of these layers (0-based, each below the model's count); once, before the first.
+    Status capture(std::vector<std::size_t> layers);
+    // Of the rows of the last step, [rows, layers * width] in device memory.
+    Tensor features() const { return capture_.features; }
+
 private:
     struct Sequence {
         bool open = false;
@@ -91,8 +97,9 @@ private:
     compute::StepPlan plan_;
     std::function<void(std::size_t, Tensor)> tap_;
     bool has_recurrent_ = false;
+    Capture capture_;
 
-    std::unique_ptr<compute::Buffer> x_, scratch_, gathered_, logits_;
+    std::unique_ptr<compute::Buffer> x_, scratch_, gathered_, logits_, features_;
     std::vector<float> host_logits_; // of the window of outputs computed last
     std::size_t window_begin_ = 0, window_end_ = 0;
     std::size_t scratch_bytes_ = 0;

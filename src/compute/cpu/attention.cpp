@@ -100,29 +100,32 @@ const Attention::Rotation& Attention::rotation(const Rope& rope) {
     return table;
 }
 
-void Attention::prepare_row(const AttentionArgs& args, const Rotation& rotation, std::size_t row) {
+void Attention::norm_and_rotate(const AttentionArgs& args, const Rotation& rotation, std::size_t row, const Vector* norm,
+                                float* head) {
+    const std::size_t pairs = args.rope->dimensions / 2;
+    if (norm) kernels_.rms_norm(head, norm->data(), args.epsilon, args.cache.head_dim, head);
+    rotate(head, rotation.cosine.data() + row * pairs, rotation.sine.data() + row * pairs, *args.rope);
+}
+
+void Attention::prepare_query(const AttentionArgs& args, const Rotation& rotation, std::size_t row) {
+    const std::size_t stride = args.gated ? 2 * args.cache.head_dim : args.cache.head_dim;
+    for (std::size_t head = 0; head < args.heads; ++head) {
+        norm_and_rotate(args, rotation, row, args.q_norm, args.q.data + row * args.q.width + head * stride);
+    }
+}
+
+void Attention::store_row(const AttentionArgs& args, const Rotation& rotation, std::size_t row) {
     const KvView& cache = args.cache;
     const Layout layout(cache);
     const PlanRow& plan_row = plan_->rows[row];
     const PlanSequence& sequence = plan_->sequences[static_cast<std::size_t>(plan_row.sequence)];
-    const std::size_t dim = cache.head_dim, pairs = args.rope->dimensions / 2;
-    const float* cosine = rotation.cosine.data() + row * pairs;
-    const float* sine = rotation.sine.data() + row * pairs;
-
-    const auto norm_and_rotate = [&](float* head, const Vector* norm) {
-        if (norm) kernels_.rms_norm(head, norm->data(), args.epsilon, dim, head);
-        rotate(head, cosine, sine, *args.rope);
-    };
-    const std::size_t query_stride = args.gated ? 2 * dim : dim;
-    for (std::size_t head = 0; head < args.heads; ++head) {
-        norm_and_rotate(args.q.data + row * args.q.width + head * query_stride, args.q_norm);
-    }
+    const std::size_t dim = cache.head_dim;
     const auto slot = static_cast<std::size_t>(sequence.slot);
     const auto token = static_cast<std::size_t>(sequence.committed + plan_row.local);
     for (std::size_t head = 0; head < cache.kv_heads; ++head) {
         float* k = args.k.data + row * args.k.width + head * dim;
         const float* v = args.v.data + row * args.v.width + head * dim;
-        norm_and_rotate(k, args.k_norm);
+        norm_and_rotate(args, rotation, row, args.k_norm, k);
         std::byte* key = cache.k + layout.key(slot, head, token);
         std::byte* value = cache.v + layout.value(slot, head, token);
         if (cache.type == DType::f32) {
@@ -202,6 +205,7 @@ void Attention::attend(const AttentionArgs& args, const PlanSequence& sequence, 
             query.weight = 0;
             query.end = static_cast<std::size_t>(plan_->rows[row].position) + 1;
             query.begin = args.window && query.end > args.window ? query.end - args.window : 0;
+            if (args.bidirectional) query.end = static_cast<std::size_t>(sequence.committed + sequence.rows);
             begin = std::min(begin, query.begin);
             end = std::max(end, query.end);
         }
@@ -221,10 +225,20 @@ void Attention::attend(const AttentionArgs& args, const PlanSequence& sequence, 
     }
 }
 
+void Attention::store(const AttentionArgs& args) {
+    const Rotation& table = rotation(*args.rope);
+    pool_.run(plan_->size(), 4, [&](std::size_t begin, std::size_t end, std::size_t) {
+        for (std::size_t row = begin; row < end; ++row) store_row(args, table, row);
+    });
+}
+
 void Attention::run(const AttentionArgs& args) {
     const Rotation& table = rotation(*args.rope);
     pool_.run(plan_->size(), plan_->size() <= 2 ? 2 : 4, [&](std::size_t begin, std::size_t end, std::size_t) {
-        for (std::size_t row = begin; row < end; ++row) prepare_row(args, table, row);
+        for (std::size_t row = begin; row < end; ++row) {
+            prepare_query(args, table, row);
+            store_row(args, table, row);
+        }
     });
     for (const PlanSequence& sequence : plan_->sequences) {
         const std::size_t rows = static_cast<std::size_t>(sequence.rows), step = sequence.path ? rows_per_task : 1;

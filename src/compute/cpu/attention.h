@@ -21,6 +21,7 @@ public:
 
     void begin_step(const StepPlan& plan);
     void run(const AttentionArgs& args);
+    void store(const AttentionArgs& args);
 
 private:
     struct Rotation { // of the rows of this step: [rows, dimensions / 2]
@@ -32,7 +33,9 @@ private:
     };
 
     const Rotation& rotation(const Rope& rope);
-    void prepare_row(const AttentionArgs& args, const Rotation& rotation, std::size_t row);
+    void prepare_query(const AttentionArgs& args, const Rotation& rotation, std::size_t row);
+    void store_row(const AttentionArgs& args, const Rotation& rotation, std::size_t row);
+    void norm_and_rotate(const AttentionArgs& args, const Rotation& rotation, std::size_t row, const Vector* norm, float* head);
     void attend(const AttentionArgs& args, const PlanSequence& sequence, std::size_t first_row, std::size_t rows,
                 std::size_t kv_head, Scratch& scratch);
     KeyBlock gather(const AttentionArgs& args, const PlanSequence& sequence, const PlanRow& row, std::size_t kv_head,

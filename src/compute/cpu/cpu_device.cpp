@@ -5,6 +5,7 @@
 #include "compute/cpu/delta_net.h"
 #include "compute/cpu/packed_matrix.h"
 #include "compute/cpu/row_kernels.h"
+#include "compute/cpu/top_k.h"
 #include "gguf/blocks.h"
 
 #include <fmt/format.h>
@@ -103,7 +104,8 @@ public:
     }
 
     Status prepare(std::size_t rows, std::size_t) override {
-        LUCEBOX_TRY(quantised_, allocate(rows * quantised_row_bytes(max_inputs_)));
+        prepared_rows_ = std::max(prepared_rows_, rows);
+        LUCEBOX_TRY(quantised_, allocate(prepared_rows_ * quantised_row_bytes(max_inputs_)));
         thread_rows_.assign(pool_.size(), std::vector<float>(max_inputs_));
         return Ok{};
     }
@@ -182,6 +184,7 @@ public:
     }
 
     void attention(const AttentionArgs& args) override { attention_.run(args); }
+    void store_kv(const AttentionArgs& args) override { attention_.store(args); }
     void delta_net(const DeltaNetArgs& args) override { delta_net_.run(args); }
 
     void gather_outputs(Tensor x, Tensor out) override {
@@ -189,6 +192,21 @@ public:
             std::memcpy(out.data + i * out.width, x.data + static_cast<std::size_t>(plan_->outputs[i]) * x.width,
                         x.width * sizeof(float));
         }
+    }
+
+    void store_columns(Tensor x, Tensor out, std::size_t first_column) override {
+        for (std::size_t row = 0; row < x.rows; ++row) {
+            std::memcpy(out.data + row * out.width + first_column, x.data + row * x.width, x.width * sizeof(float));
+        }
+    }
+
+    void top_k(Tensor logits, std::size_t count, std::int32_t* ids, float* logprobs) override {
+        pool_.run(logits.rows, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
+            for (std::size_t row = begin; row < end; ++row) {
+                top_of_row({logits.data + row * logits.width, logits.width}, kernels_, {ids + row * count, count},
+                           {logprobs + row * count, count});
+            }
+        });
     }
 
 private:
@@ -263,7 +281,7 @@ private:
     DeltaNet delta_net_;
     std::string name_;
     const StepPlan* plan_ = nullptr;
-    std::size_t max_inputs_ = 0;
+    std::size_t max_inputs_ = 0, prepared_rows_ = 0;
     std::unique_ptr<Buffer> quantised_;
     std::vector<std::vector<float>> thread_rows_;
 };

@@ -90,6 +90,14 @@ void attend(QueryState* queries, std::size_t count, const KeyBlock& block, DType
     }
 }
 
+double sum_exponentials(const float* x, float max, std::size_t n) {
+    double sum = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        if (!std::isnan(x[i])) sum += std::exp(double{x[i]} - max);
+    }
+    return sum;
+}
+
 void delta_rule(float* m, const float* q, const float* k, const float* v, float beta, float decay, std::size_t dim,
                 float* out) {
     for (std::size_t j = 0; j < dim; ++j) {
@@ -109,7 +117,7 @@ void delta_rule(float* m, const float* q, const float* k, const float* v, float 
 }
 
 constexpr RowKernels table = {rms_norm, add,    scale,  gate,   sigmoid_gate, silu, l2_normalise,
-                              to_f16,   attend, delta_rule};
+                              to_f16,   attend, sum_exponentials, delta_rule};
 
 } // namespace
 

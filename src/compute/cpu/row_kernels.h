@@ -52,6 +52,8 @@ struct RowKernels {
     // Adds one block of keys to 1..query_tile queries.
     void (*attend)(QueryState* queries, std::size_t count, const KeyBlock& block, DType type, std::size_t head_dim,
                    float scale);
+    // sum of e^(x[i] - max); values that are not numbers count as minus infinity
+    double (*sum_exponentials)(const float* x, float max, std::size_t n);
     // Gated delta rule on one head: M = decay M; e = beta (v - M^T k); M += k e^T; out = M^T q (out may be null).
     void (*delta_rule)(float* m, const float* q, const float* k, const float* v, float beta, float decay,
                        std::size_t dim, float* out);

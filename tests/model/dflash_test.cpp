@@ -1,0 +1,210 @@
+// DFlash drafts against what an independent implementation computes: features, every draft logit, whole traces.
+#include "oracle.h"
+
+#include "model/draft_runner.h"
+
+#include <fmt/format.h>
+
+#include <numeric>
+#include <unistd.h>
+
+namespace lucebox::model::testing {
+namespace {
+
+constexpr float logit_tolerance = 1e-3f; // see tests/data/oracle/README.md
+
+struct Case {
+    const char* folder;
+    const char* tag;    // of its files
+    const char* stored; // what is loaded
+    bool reference;
+};
+
+std::string name_of(const ::testing::TestParamInfo<Case>& info) {
+    std::string name = fmt::format("{}_{}_{}", info.param.folder, info.param.stored, info.param.reference ? "reference" : "fast");
+    for (char& c : name) {
+        if (c == '-' || c == '.' || c == '/') c = '_';
+    }
+    return name;
+}
+
+class Dflash : public ::testing::TestWithParam<Case> {
+protected:
+    std::filesystem::path folder = oracle_path(GetParam().folder);
+    Rig rig{folder / "model.gguf", {.context = 256, .sequences = 2, .rows = 128, .kv_type = {}}, {.threads = 2, .reference = GetParam().reference}};
+    DflashFile file = open(folder / GetParam().stored);
+    std::unique_ptr<DraftRunner> draft = load();
+    std::vector<TokenId> sequence = must(read_npy_tokens(folder / "sequence.npy"));
+    nlohmann::json trace = nlohmann::json::parse(std::ifstream(folder / fmt::format("{}_trace.json", GetParam().tag)));
+
+    static DflashFile open(const std::filesystem::path& path) {
+        auto file = DflashFile::open(path);
+        if (!file) throw std::runtime_error(file.error().message);
+        return std::move(*file);
+    }
+    std::unique_ptr<DraftRunner> load() {
+        auto loaded = DraftRunner::load(file, *rig.device, *rig.runner);
+        if (!loaded) throw std::runtime_error(loaded.error().message);
+        return std::move(*loaded);
+    }
+
+    // Feeds tokens and tells the draft.
+    void feed(SequenceId id, std::span<const TokenId> tokens, std::size_t rows_per_step) {
+        for (std::size_t begin = 0; begin < tokens.size(); begin += rows_per_step) {
+            const auto piece = tokens.subspan(begin, std::min(rows_per_step, tokens.size() - begin));
+            rig.feed(id, piece, rows_per_step);
+            std::vector<std::int32_t> rows(piece.size());
+            std::iota(rows.begin(), rows.end(), 0);
+            draft->append(id, rows);
+        }
+    }
+};
+
+TEST_P(Dflash, FeaturesOfTheTargetAgree) {
+    const std::vector<float> expected = floats(folder / "target_features.npy");
+    const std::size_t width = file.config().target_layers.size() * file.config().width;
+    rig.feed(rig.open(), sequence, 128);
+    const Tensor features = rig.runner->features();
+    ASSERT_EQ(features.rows * features.width, sequence.size() * width);
+    for (std::size_t i = 0; i < sequence.size() * width; ++i) {
+        ASSERT_NEAR(features.data[i], expected[i], 1e-3f * std::max(1.0f, std::abs(expected[i]))) << "value " << i;
+    }
+}
+
+TEST_P(Dflash, EveryLogitAgreesHoweverTheContextCame) {
+    const std::size_t vocabulary = rig.runner->vocabulary();
+    for (const std::size_t context : trace["contexts"].get<std::vector<std::size_t>>()) {
+        const std::vector<float> expected = floats(folder / fmt::format("{}_logits_ctx{}.npy", GetParam().tag, context));
+        for (const std::size_t rows_per_step : {std::size_t{1}, std::size_t{5}, std::size_t{128}}) {
+            const SequenceId id = rig.open();
+            draft->clear(id);
+            feed(id, std::span(sequence).first(context), rows_per_step);
+            const std::vector<float> logits = draft->logits({id, sequence[context]});
+            ASSERT_EQ(logits.size(), expected.size());
+            ASSERT_EQ(logits.size(), draft->block() * vocabulary);
+            float worst = 0;
+            for (std::size_t i = 0; i < logits.size(); ++i) worst = std::max(worst, std::abs(logits[i] - expected[i]));
+            EXPECT_LT(worst, logit_tolerance) << "context " << context << ", " << rows_per_step << " rows a step";
+            rig.runner->close(id);
+        }
+    }
+}
+
+TEST_P(Dflash, ProposalsAreTheBestOfTheLogitsForSeveralSequencesAtOnce) {
+    const SequenceId first = rig.open(), second = rig.open();
+    feed(first, std::span(sequence).first(24), 128);
+    feed(second, std::span(sequence).first(48), 7);
+    const std::vector<float> alone[] = {draft->logits({first, sequence[24]}), draft->logits({second, sequence[48]})};
+    const DraftRunner::Block blocks[] = {{first, sequence[24]}, {second, sequence[48]}};
+    draft->propose(blocks, 3, 4);
+    const std::size_t vocabulary = rig.runner->vocabulary();
+    for (std::size_t block = 0; block < 2; ++block) {
+        for (std::size_t depth = 1; depth <= 3; ++depth) {
+            const std::span<const float> row(alone[block].data() + depth * vocabulary, vocabulary);
+            double total = 0;
+            for (const float logit : row) total += std::exp(double{logit});
+            ASSERT_EQ(draft->tokens(block, depth).size(), 4u);
+            float before = std::numeric_limits<float>::infinity();
+            for (std::size_t rank = 0; rank < 4; ++rank) {
+                const float logit = row[static_cast<std::size_t>(draft->tokens(block, depth)[rank])];
+                EXPECT_LE(logit, before);
+                EXPECT_NEAR(draft->logprobs(block, depth)[rank], logit - std::log(total), 1e-4);
+                EXPECT_EQ(std::ranges::count_if(row, [&](float other) { return other > logit; }), static_cast<long>(rank));
+                before = logit;
+            }
+        }
+    }
+}
+
+TEST_P(Dflash, TheTraceOfAGreedyChainAgrees) {
+    const auto length = trace["prompt_len"].get<std::size_t>();
+    const SequenceId id = rig.open();
+    feed(id, std::span(sequence).first(length - 1), 128);
+    TokenId next = static_cast<TokenId>(best(rig.feed(id, std::span(sequence).subspan(length - 1, 1), 1).back()));
+    draft->append(id, std::vector<std::int32_t>{0});
+    std::vector<TokenId> text{next};
+    for (const auto& step : trace["steps"]) {
+        ASSERT_EQ(rig.runner->length(id), step["start"].get<std::size_t>());
+        const DraftRunner::Block block{id, next};
+        draft->propose({&block, 1}, draft->block() - 1, 1);
+        std::vector<Row> rows{{id, next, -1, true}};
+        const auto proposed = step["draft"].get<std::vector<TokenId>>();
+        const auto accepted = step["accepted"].get<std::size_t>();
+        for (std::size_t depth = 1; depth < draft->block(); ++depth) {
+            rows.push_back({id, draft->tokens(0, depth)[0], static_cast<std::int32_t>(depth) - 1, true});
+            if (depth <= accepted + 1) {
+                ASSERT_EQ(rows.back().token, proposed[depth - 1]) << "step at " << step["start"];
+            }
+        }
+        ASSERT_TRUE(rig.runner->step(rows, Commit::later));
+        std::vector<std::int32_t> path{0};
+        next = static_cast<TokenId>(best(rig.runner->logits(0)));
+        while (path.size() < rows.size() && rows[path.size()].token == next) {
+            path.push_back(static_cast<std::int32_t>(path.size()));
+            text.push_back(next);
+            next = static_cast<TokenId>(best(rig.runner->logits(path.size() - 1)));
+        }
+        ASSERT_EQ(path.size() - 1, accepted) << "step at " << step["start"];
+        text.push_back(next);
+        ASSERT_TRUE(rig.runner->commit(id, path));
+        draft->append(id, path);
+    }
+    auto expected = trace["tokens"].get<std::vector<TokenId>>();
+    text.resize(std::min(text.size(), expected.size()));
+    EXPECT_EQ(text, expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Dflash,
+                         ::testing::Values(Case{"dflash-qwen3", "draft", "draft.gguf", false},
+                                           Case{"dflash-qwen3", "draft", "draft.gguf", true},
+                                           Case{"dflash-qwen3", "draft", "draft", false},
+                                           Case{"dflash-qwen35", "draft", "draft.gguf", false},
+                                           Case{"dflash-qwen35", "draft_swa", "draft_swa.gguf", false},
+                                           Case{"dflash-qwen35", "draft_swa", "draft_swa.gguf", true},
+                                           Case{"dflash-qwen35", "draft_swa", "draft_swa", false}),
+                         name_of);
+
+TEST(DflashMismatch, ADraftOfAnotherModelIsRefusedWithBothValues) {
+    const auto refusal = [](const char* target, const std::filesystem::path& draft) -> std::string {
+        Rig rig(oracle_path(target) / "model.gguf");
+        const auto file = DflashFile::open(draft);
+        EXPECT_TRUE(file) << (file ? "" : file.error().message);
+        const auto loaded = DraftRunner::load(*file, *rig.device, *rig.runner);
+        return loaded ? "" : loaded.error().message;
+    };
+    const auto draft = oracle_path("dflash-qwen3") / "draft.gguf"; // width 64, vocabulary 304, layers 1, 2, 4
+    EXPECT_EQ(refusal("dflash-qwen3", draft), "");
+    EXPECT_EQ(refusal("dflash-qwen35", draft), "the draft has a vocabulary of 304, the model of 288");
+    EXPECT_EQ(refusal("qwen35-r3", draft), "the draft has width 64, the model has width 32");
+}
+
+TEST(DflashMismatch, ALayerThatTheModelLacksIsNamed) {
+    const auto source = oracle_path("dflash-qwen3") / "draft";
+    const auto folder = std::filesystem::temp_directory_path() / fmt::format("lucebox_draft_{}", ::getpid());
+    std::filesystem::create_directories(folder);
+    std::filesystem::copy_file(source / "model.safetensors", folder / "model.safetensors",
+                               std::filesystem::copy_options::overwrite_existing);
+    auto config = nlohmann::json::parse(std::ifstream(source / "config.json"));
+    config["dflash_config"]["target_layer_ids"] = {1, 2, 6};
+    std::ofstream(folder / "config.json") << config.dump();
+    Rig rig(oracle_path("dflash-qwen3") / "model.gguf");
+    const auto file = DflashFile::open(folder);
+    std::filesystem::remove_all(folder);
+    ASSERT_TRUE(file) << file.error().message;
+    const auto loaded = DraftRunner::load(*file, *rig.device, *rig.runner);
+    ASSERT_FALSE(loaded);
+    EXPECT_EQ(loaded.error().message, "the draft reads layer 6 of a model that has layers 0 to 5");
+}
+
+TEST(DflashFileTest, WhatIsNoDraftIsRefused) {
+    const auto message = [](const std::filesystem::path& path) {
+        const auto file = DflashFile::open(path);
+        return file ? std::string() : file.error().message;
+    };
+    EXPECT_NE(message(oracle_path("qwen3") / "model.gguf").find("is no DFlash draft: its architecture is 'qwen3'"), std::string::npos);
+    EXPECT_NE(message(oracle_path("qwen3")), "");
+    EXPECT_NE(message("tests/data/oracle/none.gguf"), "");
+}
+
+} // namespace
+} // namespace lucebox::model::testing
