@@ -11,6 +11,7 @@
 #if defined(__x86_64__)
 #pragma GCC target("avx2,fma,f16c")
 #include <immintrin.h>
+#define LUCEBOX_ROW_LANES 8
 #define LUCEBOX_ROW_KERNELS row_kernels_avx2
 #include "compute/cpu/row_kernels.inc"
 #endif

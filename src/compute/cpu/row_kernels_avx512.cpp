@@ -11,6 +11,12 @@
 #if defined(__x86_64__)
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")
 #include <immintrin.h>
+// GCC 12 takes the "undefined" operands inside its own intrinsics for mistakes of ours (GCC bug 105593).
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#define LUCEBOX_ROW_LANES 16
 #define LUCEBOX_ROW_KERNELS row_kernels_avx512
 #include "compute/cpu/row_kernels.inc"
 #endif

@@ -8,5 +8,6 @@
 #include <cstring>
 #include <limits>
 
+#define LUCEBOX_ROW_LANES 1
 #define LUCEBOX_ROW_KERNELS row_kernels_portable
 #include "compute/cpu/row_kernels.inc"
