@@ -9,6 +9,10 @@ namespace {
 // About 50 us on current cores: longer than the gap between two loops of a step, shorter than a person notices as heat.
 constexpr int spins_before_sleep = 2000;
 
+// Fields of the door.
+constexpr std::uint64_t open_bit = 1u << 31, inside_mask = open_bit - 1;
+constexpr std::uint64_t door_of(std::uint32_t generation) { return std::uint64_t{generation} << 32; }
+
 inline void relax() {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -57,27 +61,42 @@ void ThreadPool::dispatch(const Loop& loop) {
     }
     loop_ = loop;
     next_.store(0, std::memory_order_relaxed);
-    running_.store(static_cast<std::uint32_t>(workers_.size()), std::memory_order_relaxed);
-    generation_.fetch_add(1, std::memory_order_release);
+    const std::uint32_t generation = generation_.load(std::memory_order_relaxed) + 1;
+    door_.store(door_of(generation) | open_bit, std::memory_order_release);
+    generation_.store(generation, std::memory_order_release);
     generation_.notify_all();
     drain(0);
-    for (int spin = 0; running_.load(std::memory_order_acquire) != 0; ++spin) {
+    // Every index is taken: who is not inside yet has nothing left to do.
+    door_.fetch_and(~open_bit, std::memory_order_relaxed);
+    for (int spin = 0; (door_.load(std::memory_order_acquire) & inside_mask) != 0; ++spin) {
         if (spin < spins_before_sleep) relax();
         else std::this_thread::yield();
     }
 }
 
+// Enters the loop of this generation, if it still takes workers.
+bool ThreadPool::join(std::uint32_t generation) {
+    std::uint64_t door = door_.load(std::memory_order_relaxed);
+    while (door >> 32 == generation && (door & open_bit) != 0) {
+        if (door_.compare_exchange_weak(door, door + 1, std::memory_order_acquire, std::memory_order_relaxed)) return true;
+    }
+    return false;
+}
+
 void ThreadPool::work(std::size_t thread) {
     std::uint32_t seen = 0;
     for (;;) {
-        for (int spin = 0; generation_.load(std::memory_order_acquire) == seen; ++spin) {
+        std::uint32_t generation = generation_.load(std::memory_order_acquire);
+        for (int spin = 0; generation == seen; ++spin) {
             if (spin < spins_before_sleep) relax();
             else generation_.wait(seen, std::memory_order_acquire);
+            generation = generation_.load(std::memory_order_acquire);
         }
-        ++seen; // dispatch() waits for every worker, so no generation is ever skipped
+        seen = generation;
         if (stop_.load(std::memory_order_relaxed)) return;
+        if (!join(generation)) continue;
         drain(thread);
-        running_.fetch_sub(1, std::memory_order_release);
+        door_.fetch_sub(1, std::memory_order_release);
     }
 }
 

@@ -1,8 +1,9 @@
 // A fixed set of threads that run one loop together, many times a token.
 //
 // Owned by a compute device; run() may be called by one thread at a time and returns when every index is done. Waiting
-// threads spin briefly before they sleep, because two loops of one step are microseconds apart. Never allocates after
-// construction. The function must not throw.
+// threads spin briefly before they sleep, because two loops of one step are microseconds apart. A worker takes part in a
+// loop only if it comes while there is work left: one that the system does not schedule, because other programs want the
+// core, delays nobody. Never allocates after construction. The function must not throw.
 #pragma once
 
 #include <atomic>
@@ -46,12 +47,15 @@ private:
     void dispatch(const Loop& loop);
     void work(std::size_t thread);
     void drain(std::size_t thread);
+    bool join(std::uint32_t generation);
 
     std::vector<std::thread> workers_;
     Loop loop_;
     alignas(64) std::atomic<std::size_t> next_{0};
-    alignas(64) std::atomic<std::uint32_t> generation_{0};
-    alignas(64) std::atomic<std::uint32_t> running_{0};
+    alignas(64) std::atomic<std::uint32_t> generation_{0}; // of the last loop; what sleeping workers wait for
+    // Who may touch loop_: the low bits count the workers inside, `open` says that others may enter, the rest is the
+    // generation. loop_ changes only while nobody is inside and the door is closed.
+    alignas(64) std::atomic<std::uint64_t> door_{0};
     std::atomic<bool> stop_{false};
 };
 

@@ -19,6 +19,23 @@ TEST(ThreadPool, every_index_runs_exactly_once_in_every_loop) {
     }
 }
 
+// More threads than any machine has cores for: most are asleep or not scheduled when a loop begins and ends.
+TEST(ThreadPool, loops_end_without_the_workers_that_come_late) {
+    ThreadPool pool(32);
+    std::vector<int> sums(64);
+    for (int loop = 0; loop < 2000; ++loop) {
+        const std::size_t count = static_cast<std::size_t>(loop) % sums.size();
+        pool.run(count, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
+            for (std::size_t i = begin; i < end; ++i) ++sums[i]; // no two threads may have the same index
+        });
+    }
+    for (std::size_t i = 0; i < sums.size(); ++i) {
+        int expected = 0;
+        for (int loop = 0; loop < 2000; ++loop) expected += i < static_cast<std::size_t>(loop) % sums.size() ? 1 : 0;
+        ASSERT_EQ(sums[i], expected) << i;
+    }
+}
+
 TEST(ThreadPool, empty_loops_and_single_threads_work) {
     ThreadPool pool(1);
     int sum = 0;

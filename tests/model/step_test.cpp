@@ -149,6 +149,29 @@ TEST_P(Step, AReusedSlotRemembersNothing) {
     }
 }
 
+// Threads share the keys of long texts where rows are few; how, must not show.
+TEST_P(Step, LongTextsGiveTheSameBitsOnAnyNumberOfThreads) {
+    std::vector<TokenId> text(700);
+    std::ranges::generate(text, [&] { return any_token(); });
+    const std::vector<Row> tree = random_tree(0, 40);
+    std::vector<Logits> expected;
+    for (const std::size_t threads : {std::size_t{1}, std::size_t{2}, std::size_t{7}}) {
+        for (const std::size_t rows : {std::size_t{256}, std::size_t{13}}) {
+            Rig other(oracle_path(GetParam()) / "model.gguf", {.context = 800, .sequences = 1, .rows = 256, .kv_type = {}},
+                      {.threads = threads, .reference = false});
+            std::vector<Logits> logits = other.feed(other.open(), text, rows);
+            ASSERT_TRUE(other.runner->step(tree, Commit::later));
+            for (std::size_t i = 0; i < tree.size(); ++i) logits.push_back(last_logits(*other.runner, i));
+            for (const TokenId token : {3, 4}) {
+                ASSERT_TRUE(other.runner->step(std::vector<Row>{{0, token, -1, true}}, Commit::all));
+                logits.push_back(last_logits(*other.runner, 0));
+            }
+            if (expected.empty()) expected = logits;
+            EXPECT_EQ(logits, expected) << threads << " threads, " << rows << " rows a step";
+        }
+    }
+}
+
 TEST_P(Step, RefusesWhatIsNoStep) {
     Runner& runner = *rig.runner;
     const SequenceId a = rig.open(), b = rig.open();

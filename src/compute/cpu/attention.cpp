@@ -12,6 +12,14 @@ namespace {
 // Rows of a path that one task takes through the keys, so that a block of keys is read once for all of them.
 constexpr std::size_t rows_per_task = 16;
 
+// Keys of one partition: few enough that a few hundred tokens occupy several threads, many enough that merging them
+// costs a hundredth of walking them. Part of the arithmetic: another size gives other bits.
+constexpr std::size_t key_partition = 256;
+static_assert(key_partition % key_block == 0);
+
+// Floats that the partial sums of a step may take. A step that needs more has rows enough to occupy the threads.
+constexpr std::size_t most_partial_sums = 1u << 22;
+
 // Where a token's key and value lie. Keys: [slot][kv head][group of 16 tokens][head_dim][16];
 // values: [slot][kv head][token][padded head_dim].
 struct Layout {
@@ -49,6 +57,24 @@ void rotate(float* head, const float* cosine, const float* sine, const Rope& rop
         a = x * cosine[i] - y * sine[i];
         b = y * cosine[i] + x * sine[i];
     }
+}
+
+constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
+
+// total := total and part, two results over different keys of one query.
+void merge(QueryState& total, const QueryState& part, std::size_t width) {
+    if (part.weight == 0) return; // it sees none of these keys
+    if (total.weight == 0) {
+        std::memcpy(total.sum, part.sum, width * sizeof(float));
+        total.max = part.max;
+        total.weight = part.weight;
+        return;
+    }
+    const float max = std::max(total.max, part.max);
+    const float old_factor = std::exp(total.max - max), new_factor = std::exp(part.max - max);
+    for (std::size_t d = 0; d < width; ++d) total.sum[d] = total.sum[d] * old_factor + part.sum[d] * new_factor;
+    total.weight = total.weight * old_factor + part.weight * new_factor;
+    total.max = max;
 }
 
 } // namespace
@@ -183,46 +209,134 @@ KeyBlock Attention::gather(const AttentionArgs& args, const PlanSequence& sequen
     return block;
 }
 
-// Rows first_row .. first_row + rows of one sequence (several only of a path), all query heads of one KV head.
-void Attention::attend(const AttentionArgs& args, const PlanSequence& sequence, std::size_t first_row, std::size_t rows,
-                       std::size_t kv_head, Scratch& scratch) {
-    const KvView& cache = args.cache;
-    const std::size_t dim = cache.head_dim, padded = padded_dim(dim), group = args.heads / cache.kv_heads;
-    const std::size_t query_stride = args.gated ? 2 * dim : dim;
-    QueryState queries[query_tile];
-    scratch.sums.resize(query_tile * padded);
-
-    for (std::size_t tile = 0; tile < rows * group; tile += query_tile) {
-        const std::size_t count = std::min(query_tile, rows * group - tile);
-        std::fill(scratch.sums.begin(), scratch.sums.end(), 0.0f);
-        std::size_t begin = std::numeric_limits<std::size_t>::max(), end = 0;
-        for (std::size_t i = 0; i < count; ++i) {
-            const std::size_t row = first_row + (tile + i) / group, head = kv_head * group + (tile + i) % group;
-            QueryState& query = queries[i];
-            query.q = args.q.data + row * args.q.width + head * query_stride;
-            query.sum = scratch.sums.data() + i * padded;
-            query.max = -std::numeric_limits<float>::infinity();
-            query.weight = 0;
-            query.end = static_cast<std::size_t>(plan_->rows[row].position) + 1;
-            query.begin = args.window && query.end > args.window ? query.end - args.window : 0;
-            if (args.bidirectional) query.end = static_cast<std::size_t>(sequence.committed + sequence.rows);
-            begin = std::min(begin, query.begin);
-            end = std::max(end, query.end);
-        }
-        const PlanRow& row = plan_->rows[first_row + tile / group];
-        for (std::size_t first = begin / key_block * key_block; first < end; first += key_block) {
-            const KeyBlock block = gather(args, sequence, row, kv_head, first, end, scratch);
-            kernels_.attend(queries, count, block, cache.type, dim, args.scale);
-        }
-        for (std::size_t i = 0; i < count; ++i) {
-            const QueryState& query = queries[i];
-            const std::size_t row_index = first_row + (tile + i) / group, head = kv_head * group + (tile + i) % group;
-            float* out = args.out.data + row_index * args.out.width + head * dim;
-            std::memcpy(out, query.sum, dim * sizeof(float));
-            kernels_.scale(1 / query.weight, dim, out);
-            if (args.gated) kernels_.sigmoid_gate(query.q + dim, dim, out);
-        }
+// Queries first .. of a task, with nothing seen yet and without room for their sums.
+Attention::Tile Attention::make_tile(const AttentionArgs& args, const Task& task, std::size_t first) const {
+    const std::size_t dim = args.cache.head_dim, group = args.heads / args.cache.kv_heads;
+    Tile tile;
+    tile.first = first;
+    tile.count = std::min(query_tile, task.rows * group - first);
+    tile.begin = std::numeric_limits<std::size_t>::max();
+    tile.end = 0;
+    for (std::size_t i = 0; i < tile.count; ++i) {
+        const std::size_t row = task.first_row + (first + i) / group, head = task.kv_head * group + (first + i) % group;
+        QueryState& query = tile.queries[i];
+        query.q = args.q.data + row * args.q.width + head * (args.gated ? 2 * dim : dim);
+        query.max = minus_infinity;
+        query.end = static_cast<std::size_t>(plan_->rows[row].position) + 1;
+        query.begin = args.window && query.end > args.window ? query.end - args.window : 0;
+        if (args.bidirectional) query.end = static_cast<std::size_t>(task.sequence->committed + task.sequence->rows);
+        tile.begin = std::min(tile.begin, query.begin);
+        tile.end = std::max(tile.end, query.end);
     }
+    return tile;
+}
+
+// Sets the tile's queries to their result over one partition.
+void Attention::attend_partition(const AttentionArgs& args, const Task& task, Tile& tile, std::size_t partition,
+                                 Scratch& scratch) const {
+    const std::size_t dim = args.cache.head_dim, group = args.heads / args.cache.kv_heads;
+    for (std::size_t i = 0; i < tile.count; ++i) {
+        QueryState& query = tile.queries[i];
+        std::fill_n(query.sum, padded_dim(dim), 0.0f);
+        query.max = minus_infinity;
+        query.weight = 0;
+    }
+    const PlanRow& row = plan_->rows[task.first_row + tile.first / group];
+    const std::size_t begin = std::max(tile.begin / key_block * key_block, partition * key_partition);
+    const std::size_t end = std::min(tile.end, (partition + 1) * key_partition);
+    for (std::size_t first = begin; first < end; first += key_block) {
+        const KeyBlock block = gather(args, *task.sequence, row, task.kv_head, first, end, scratch);
+        kernels_.attend(tile.queries, tile.count, block, args.cache.type, dim, args.scale);
+    }
+}
+
+void Attention::finish(const AttentionArgs& args, const Task& task, Tile& tile) const {
+    const std::size_t dim = args.cache.head_dim, group = args.heads / args.cache.kv_heads;
+    for (std::size_t i = 0; i < tile.count; ++i) {
+        const QueryState& query = tile.queries[i];
+        const std::size_t row = task.first_row + (tile.first + i) / group;
+        const std::size_t head = task.kv_head * group + (tile.first + i) % group;
+        float* out = args.out.data + row * args.out.width + head * dim;
+        std::memcpy(out, query.sum, dim * sizeof(float));
+        kernels_.scale(1 / query.weight, dim, out);
+        if (args.gated) kernels_.sigmoid_gate(query.q + dim, dim, out);
+    }
+}
+
+// A whole task, partition by partition.
+void Attention::attend(const AttentionArgs& args, const Task& task, Scratch& scratch) const {
+    const std::size_t padded = padded_dim(args.cache.head_dim), queries = task.rows * (args.heads / args.cache.kv_heads);
+    scratch.sums.resize(2 * query_tile * padded);
+    for (std::size_t first = 0; first < queries; first += query_tile) {
+        Tile total = make_tile(args, task, first);
+        Tile part = total;
+        for (std::size_t i = 0; i < total.count; ++i) {
+            total.queries[i].sum = scratch.sums.data() + i * padded;
+            part.queries[i].sum = scratch.sums.data() + (query_tile + i) * padded;
+        }
+        for (std::size_t p = total.begin / key_partition; p * key_partition < total.end; ++p) {
+            attend_partition(args, task, part, p, scratch);
+            for (std::size_t i = 0; i < total.count; ++i) merge(total.queries[i], part.queries[i], padded);
+        }
+        finish(args, task, total);
+    }
+}
+
+// Shares the partitions of a sequence's keys between threads, where it has too few rows and heads to occupy them; the same
+// arithmetic as attend(). False: not worth it, nothing done.
+bool Attention::attend_split(const AttentionArgs& args, const PlanSequence& sequence, std::size_t step) {
+    const std::size_t rows = static_cast<std::size_t>(sequence.rows), kv_heads = args.cache.kv_heads;
+    const std::size_t tasks = (rows + step - 1) / step * kv_heads;
+    const std::size_t end = static_cast<std::size_t>(sequence.committed) + rows;
+    const std::size_t first = args.window && static_cast<std::size_t>(sequence.committed) + 1 > args.window
+                                  ? (static_cast<std::size_t>(sequence.committed) + 1 - args.window) / key_partition
+                                  : 0;
+    const std::size_t partitions = (end + key_partition - 1) / key_partition - first;
+    if (tasks >= 2 * pool_.size() || pool_.size() == 1 || partitions == 1) return false;
+
+    const std::size_t padded = padded_dim(args.cache.head_dim), queries = std::min(step, rows) * (args.heads / kv_heads);
+    const std::size_t unit = tasks * queries; // of one partition
+    if (unit * partitions * padded > most_partial_sums) return false;
+    if (partial_states_.size() < unit * partitions || partial_sums_.size() < unit * partitions * padded) {
+        const std::size_t all = std::max(partitions, std::min(args.cache.capacity / key_partition + 1, most_partial_sums / (unit * padded)));
+        partial_states_.resize(std::max(partial_states_.size(), unit * all));
+        partial_sums_.resize(std::max(partial_sums_.size(), unit * all * padded));
+    }
+    const auto task_at = [&](std::size_t index) {
+        const std::size_t row = index / kv_heads * step;
+        return Task{&sequence, static_cast<std::size_t>(sequence.first_row) + row, std::min(step, rows - row), index % kv_heads};
+    };
+    const auto query_count = [&](const Task& task) { return task.rows * (args.heads / kv_heads); };
+    pool_.run(tasks * partitions, 1, [&](std::size_t begin, std::size_t last, std::size_t thread) {
+        for (std::size_t item = begin; item < last; ++item) {
+            const Task task = task_at(item / partitions);
+            for (std::size_t query = 0; query < query_count(task); query += query_tile) {
+                Tile tile = make_tile(args, task, query);
+                const std::size_t at = item * queries + query;
+                for (std::size_t i = 0; i < tile.count; ++i) tile.queries[i].sum = partial_sums_.data() + (at + i) * padded;
+                attend_partition(args, task, tile, first + item % partitions, scratch_[thread]);
+                std::copy_n(tile.queries, tile.count, partial_states_.begin() + static_cast<std::ptrdiff_t>(at));
+            }
+        }
+    });
+    pool_.run(tasks, 8, [&](std::size_t begin, std::size_t last, std::size_t thread) {
+        std::vector<float>& sums = scratch_[thread].sums;
+        sums.resize(2 * query_tile * padded);
+        for (std::size_t index = begin; index < last; ++index) {
+            const Task task = task_at(index);
+            for (std::size_t query = 0; query < query_count(task); query += query_tile) {
+                Tile tile = make_tile(args, task, query);
+                for (std::size_t i = 0; i < tile.count; ++i) {
+                    tile.queries[i].sum = sums.data() + i * padded;
+                    for (std::size_t p = 0; p < partitions; ++p) {
+                        merge(tile.queries[i], partial_states_[(index * partitions + p) * queries + query + i], padded);
+                    }
+                }
+                finish(args, task, tile);
+            }
+        }
+    });
+    return true;
 }
 
 void Attention::store(const AttentionArgs& args) {
@@ -242,13 +356,14 @@ void Attention::run(const AttentionArgs& args) {
     });
     for (const PlanSequence& sequence : plan_->sequences) {
         const std::size_t rows = static_cast<std::size_t>(sequence.rows), step = sequence.path ? rows_per_task : 1;
+        if (attend_split(args, sequence, step)) continue;
         const std::size_t tasks = (rows + step - 1) / step;
         // The last rows see most keys: they go first, so that threads finish together.
         pool_.run(tasks * args.cache.kv_heads, 1, [&](std::size_t begin, std::size_t end, std::size_t thread) {
             for (std::size_t task = begin; task < end; ++task) {
                 const std::size_t first = (tasks - 1 - task / args.cache.kv_heads) * step;
-                attend(args, sequence, static_cast<std::size_t>(sequence.first_row) + first, std::min(step, rows - first),
-                       task % args.cache.kv_heads, scratch_[thread]);
+                attend(args, {&sequence, static_cast<std::size_t>(sequence.first_row) + first, std::min(step, rows - first),
+                              task % args.cache.kv_heads}, scratch_[thread]);
             }
         });
     }

@@ -1,7 +1,8 @@
 // Attention on the CPU: prepares rows (norm, rotation, cache write), then walks the keys in blocks.
 //
-// A row's keys are taken in blocks at absolute positions and merged in order (online softmax: Milakov and Gimelshein,
-// 2018), so its result does not depend on how many rows a step has, and prefill gives the bits of decoding.
+// A row's keys are taken in partitions at absolute positions, each walked in blocks (online softmax: Milakov and
+// Gimelshein, 2018); the partitions' results are merged in order. So a row's result does not depend on how many rows a
+// step has or how many threads share its partitions, and prefill gives the bits of decoding.
 #pragma once
 
 #include "base/thread_pool.h"
@@ -31,13 +32,27 @@ private:
         std::vector<float> sums;
         std::vector<std::byte> keys;
     };
+    // Neighbouring rows of a sequence (several only of a path) and all query heads of one KV head.
+    struct Task {
+        const PlanSequence* sequence;
+        std::size_t first_row, rows, kv_head;
+    };
+    // Up to query_tile queries of a task, which share passes over the keys. Query i of a task: row i / group, head i % group.
+    struct Tile {
+        std::size_t first, count;
+        std::size_t begin, end; // the positions that any of them sees
+        QueryState queries[query_tile];
+    };
 
     const Rotation& rotation(const Rope& rope);
     void prepare_query(const AttentionArgs& args, const Rotation& rotation, std::size_t row);
     void store_row(const AttentionArgs& args, const Rotation& rotation, std::size_t row);
     void norm_and_rotate(const AttentionArgs& args, const Rotation& rotation, std::size_t row, const Vector* norm, float* head);
-    void attend(const AttentionArgs& args, const PlanSequence& sequence, std::size_t first_row, std::size_t rows,
-                std::size_t kv_head, Scratch& scratch);
+    Tile make_tile(const AttentionArgs& args, const Task& task, std::size_t first) const;
+    void attend_partition(const AttentionArgs& args, const Task& task, Tile& tile, std::size_t partition, Scratch& scratch) const;
+    void finish(const AttentionArgs& args, const Task& task, Tile& tile) const;
+    void attend(const AttentionArgs& args, const Task& task, Scratch& scratch) const;
+    bool attend_split(const AttentionArgs& args, const PlanSequence& sequence, std::size_t rows_per_task);
     KeyBlock gather(const AttentionArgs& args, const PlanSequence& sequence, const PlanRow& row, std::size_t kv_head,
                     std::size_t first, std::size_t end, Scratch& scratch) const;
 
@@ -46,6 +61,8 @@ private:
     const StepPlan* plan_ = nullptr;
     std::map<const Rope*, Rotation> rotations_;
     std::vector<Scratch> scratch_;
+    std::vector<QueryState> partial_states_; // of attend_split()
+    std::vector<float> partial_sums_;
 };
 
 } // namespace lucebox::compute::cpu

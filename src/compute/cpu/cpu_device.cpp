@@ -163,7 +163,7 @@ public:
         const std::size_t groups = output_groups(gate);
         pool_.run(groups, grain(groups), [&](std::size_t begin, std::size_t end, std::size_t thread) {
             // The up half of a few outputs fits on the stack; rows are taken in slices so that it does for any step.
-            constexpr std::size_t rows_at_once = 16, outputs_at_once = 64;
+            constexpr std::size_t rows_at_once = 24, outputs_at_once = 64; // 24: a multiple of the kernels' tiles
             alignas(alignment) float up_values[rows_at_once * outputs_at_once];
             for (std::size_t first = begin * group_; first < std::min(end * group_, gate.outputs()); first += outputs_at_once) {
                 const std::size_t last = std::min({first + outputs_at_once, end * group_, gate.outputs()});
@@ -225,8 +225,9 @@ private:
 
     static std::size_t output_groups(const Matrix& matrix) { return (matrix.outputs() + group_ - 1) / group_; }
 
-    // Small enough that threads finish together, large enough that taking a range costs nothing.
-    std::size_t grain(std::size_t groups) const { return std::max<std::size_t>(1, groups / (pool_.size() * 4)); }
+    // Small enough that threads finish together, large enough that taking a range costs nothing; even, because kernels take
+    // the rows of a large step through two groups at a time.
+    std::size_t grain(std::size_t groups) const { return std::max<std::size_t>(2, (groups / (pool_.size() * 8) + 1) / 2 * 2); }
 
     template <class Function> void for_rows(std::size_t rows, Function function) {
         pool_.run(rows, 4, [&](std::size_t begin, std::size_t end, std::size_t thread) {
