@@ -12,7 +12,7 @@ constexpr std::array commands{
     CommandSpec{"serve", "", "Serve a model over HTTP (OpenAI-compatible)."},
     CommandSpec{"run", "", "Chat with a model in this terminal."},
     CommandSpec{"check", "FILE", "Say what a model file is, and whether it fits this machine."},
-    CommandSpec{"models", "", "List the models that can be fetched by name, and those present."},
+    CommandSpec{"models", "[fetch NAME...]", "List the models that can be fetched by name, and those present; or fetch some."},
     CommandSpec{"generate", "", "Continue token ids (.npy) or a prompt; prints ids or text."},
     CommandSpec{"logits", "", "Write the logits of every position of a token file (.npy)."},
     CommandSpec{"tokenize", "", "Turn text from --text or standard input into token ids."},

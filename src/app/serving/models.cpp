@@ -1,4 +1,5 @@
-// lucebox models: what can be fetched by name, and what is here. Also how --model becomes a file.
+// lucebox models: what can be fetched by name, and what is here; models fetch NAME...: fetches. Also how --model becomes a
+// file.
 #include "app/commands.h"
 #include "base/terminal.h"
 #include "hub/hub.h"
@@ -22,6 +23,15 @@ std::string state_of(const hub::ModelEntry& entry) {
     return "not here yet";
 }
 
+Status fetch(std::span<const std::string> names, const hub::HubSettings& settings) {
+    if (names.empty()) return Error{ErrorKind::usage, "models fetch needs a name", "`lucebox models` lists them"};
+    for (const std::string& name : names) {
+        LUCEBOX_TRY(const auto path, hub::resolve(name, settings, hub::terminal_progress()));
+        fmt::print("{}\n", path.string());
+    }
+    return Ok{};
+}
+
 } // namespace
 
 Result<std::filesystem::path> chosen_model(const Options& options) {
@@ -29,6 +39,13 @@ Result<std::filesystem::path> chosen_model(const Options& options) {
 }
 
 Status models(const Invocation& invocation) {
+    if (!invocation.operands.empty()) {
+        if (invocation.operands[0] != "fetch") {
+            return Error{ErrorKind::usage, fmt::format("models cannot \"{}\"", invocation.operands[0]),
+                         "see lucebox models --help"};
+        }
+        return fetch(std::span(invocation.operands).subspan(1), settings_of(invocation.options));
+    }
     const auto entries = hub::list_models(settings_of(invocation.options));
     if (invocation.options.boolean("json")) {
         auto json = nlohmann::ordered_json::array();
