@@ -6,16 +6,17 @@
 #include <gtest/gtest.h>
 #include <string>
 #include <string_view>
+#include <unistd.h>
 
 namespace lucebox::gguf {
 
-// A folder of its own for each test, removed at the end.
+// A folder of its own for each test and process, removed at the end.
 class Scratch {
 public:
     Scratch() {
         const auto* test = testing::UnitTest::GetInstance()->current_test_info();
         path_ = std::filesystem::path(testing::TempDir()) /
-                (std::string("lucebox-") + test->test_suite_name() + "-" + test->name());
+                (std::string("lucebox-") + test->test_suite_name() + "-" + test->name() + "-" + std::to_string(getpid()));
         std::filesystem::remove_all(path_);
         std::filesystem::create_directories(path_);
     }

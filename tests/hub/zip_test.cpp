@@ -2,9 +2,11 @@
 
 #include "zip_builder.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <random>
+#include <unistd.h>
 
 namespace lucebox::hub {
 namespace {
@@ -20,7 +22,7 @@ std::string noise(std::size_t size, unsigned seed) {
 }
 
 Result<std::string> extract(const std::string& archive, std::string_view member) {
-    const auto path = std::filesystem::path(testing::TempDir()) / "lucebox-zip-test.zip";
+    const auto path = std::filesystem::path(testing::TempDir()) / fmt::format("lucebox-zip-{}.zip", getpid());
     EXPECT_TRUE(write_file_atomically(path, std::as_bytes(std::span(archive))));
     LUCEBOX_TRY(const File file, File::open(path));
     std::string content;
@@ -79,7 +81,7 @@ TEST(Zip, every_changed_byte_gives_the_same_content_or_an_error) {
 }
 
 TEST(Zip, error_of_the_sink_is_passed_on) {
-    const auto path = std::filesystem::path(testing::TempDir()) / "lucebox-zip-sink.zip";
+    const auto path = std::filesystem::path(testing::TempDir()) / fmt::format("lucebox-zip-{}.zip", getpid());
     const std::string archive = ZipBuilder().add("m", "content").build();
     ASSERT_TRUE(write_file_atomically(path, std::as_bytes(std::span(archive))));
     const auto file = File::open(path);
