@@ -42,7 +42,7 @@ common_arguments() {
     if have getenforce && [ "$(getenforce 2>/dev/null)" = Enforcing ]; then COMMON+=(--security-opt label=disable); fi
     if [ -d "$LUCEBOX_HOME" ]; then
         COMMON+=(--mount "$(mount_argument "$LUCEBOX_HOME" /config "${1-readonly}")")
-        if [ -e "$CONFIG_FILE" ]; then COMMON+=(-e LUCEBOX_CONFIG=/config/config.toml); fi
+        COMMON+=(-e LUCEBOX_HOME=/config)
     fi
     collect_facts
     local fact

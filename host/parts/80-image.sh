@@ -40,7 +40,7 @@ run_in_image() {
     dflash_variables
     token_file
     ARGV=(docker run --rm --init "${TERMINAL[@]}" --name "$CONTAINER-cli-$$" "${GPU_ARGUMENTS[@]}" "${COMMON[@]}" "${MODEL_MOUNTS[@]}"
-        -e LUCEBOX_CONFIG=/config/config.toml "${TOKEN[@]}" "${FORWARDED[@]}" "$IMAGE" lucebox "$@")
+        "${TOKEN[@]}" "${FORWARDED[@]}" "$IMAGE" lucebox "$@")
     local status=0
     "${ARGV[@]}" || status=$?
     [ -z "$TOKEN_FILE" ] || rm -f "$TOKEN_FILE"

@@ -1,0 +1,192 @@
+"""The examples for compose, Podman and Kubernetes: well-formed, of one mind with the image and the wrapper, and as tight as they."""
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import unittest
+
+try:
+    import yaml
+except ImportError:
+    print("skipped: python3-yaml is not installed")
+    sys.exit(77)
+
+sys.path.insert(0, os.path.dirname(__file__))
+import template  # noqa: E402
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CHART = REPOSITORY + "/deploy/helm/lucebox"
+
+
+def read(path):
+    with open(os.path.join(REPOSITORY, path)) as file:
+        return file.read()
+
+
+def render(values=None):
+    """The chart's objects by kind, with `values` laid over its own."""
+    merged = yaml.safe_load(read("deploy/helm/lucebox/values.yaml"))
+    for key, value in (values or {}).items():
+        merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
+    if shutil.which("helm"):
+        import json
+        done = subprocess.run(["helm", "template", "box", CHART, "--namespace", "ai", "--values", "-"], input=json.dumps(merged), text=True,
+                              capture_output=True, check=True)
+        texts = [done.stdout]
+    else:
+        chart = yaml.safe_load(read("deploy/helm/lucebox/Chart.yaml"))
+        scope = {"Values": merged, "Release": {"Name": "box", "Namespace": "ai"},
+                 "Chart": {"AppVersion": chart["appVersion"], "Name": chart["name"]}}
+        texts = [template.Renderer(scope).render(read(f"deploy/helm/lucebox/templates/{name}"))
+                 for name in sorted(os.listdir(CHART + "/templates"))]
+    objects = [found for text in texts for found in yaml.safe_load_all(text) if found]
+    return {found["kind"]: found for found in objects}
+
+
+def check_schema(value, schema, place="values"):
+    """The part of JSON Schema that values.schema.json uses."""
+    if "enum" in schema:
+        assert value in schema["enum"], f"{place}: {value}"
+        return
+    kind = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}[schema["type"]]
+    assert isinstance(value, kind) and not (kind is int and isinstance(value, bool)), f"{place} is no {schema['type']}"
+    if kind is dict:
+        for key in schema.get("required", []):
+            assert key in value, f"{place} lacks {key}"
+        for key, item in value.items():
+            if key in schema.get("properties", {}):
+                check_schema(item, schema["properties"][key], f"{place}.{key}")
+            else:
+                assert schema.get("additionalProperties", True), f"{place}.{key} is not known"
+    elif kind is list and "items" in schema:
+        for item in value:
+            check_schema(item, schema["items"], place + "[]")
+    elif kind is str:
+        assert re.search(schema.get("pattern", ""), value) and len(value) >= schema.get("minLength", 0), f"{place}: {value}"
+    elif kind is int:
+        assert schema.get("minimum", value) <= value <= schema.get("maximum", value), f"{place}: {value}"
+
+
+class Compose(unittest.TestCase):
+    def test_it_is_as_tight_as_the_wrapper(self):
+        service = yaml.safe_load(read("deploy/compose.yaml"))["services"]["lucebox"]
+        self.assertTrue(service["read_only"])
+        self.assertEqual(service["cap_drop"], ["ALL"])
+        self.assertIn("no-new-privileges:true", service["security_opt"])
+        self.assertTrue(all(port.startswith("127.0.0.1:") and port.endswith(":8080") for port in service["ports"]))
+        self.assertEqual([(mount["target"], mount["read_only"]) for mount in service["volumes"]], [("/models", True)])
+        self.assertNotIn("privileged", service)
+        self.assertEqual(service["ulimits"]["memlock"], -1)
+
+    def test_docker_compose_accepts_it(self):
+        if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0:
+            self.skipTest("docker compose is not installed")
+        done = subprocess.run(["docker", "compose", "-f", REPOSITORY + "/deploy/compose.yaml", "config", "--quiet"], text=True, capture_output=True)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+
+class Quadlet(unittest.TestCase):
+    def setUp(self):
+        self.unit = configparser.ConfigParser(strict=False, interpolation=None)
+        self.unit.optionxform = str
+        self.unit.read_string(read("deploy/lucebox.container"))
+
+    def test_only_keys_that_podman_knows(self):
+        known = {"ContainerName", "Image", "AddDevice", "PublishPort", "Volume", "UserNS", "ReadOnly", "Tmpfs", "DropCapability",
+                 "NoNewPrivileges", "SecurityLabelDisable", "PodmanArgs"}
+        self.assertLessEqual(set(self.unit["Container"]), known)
+
+    def test_it_is_as_tight_as_the_wrapper(self):
+        container = self.unit["Container"]
+        self.assertEqual(container["PublishPort"], "127.0.0.1:8080:8080")
+        self.assertTrue(container["Volume"].endswith(":/models:ro"))
+        self.assertEqual((container["ReadOnly"], container["DropCapability"], container["NoNewPrivileges"]), ("true", "ALL", "true"))
+
+    def test_a_wrong_configuration_is_not_tried_for_ever(self):
+        self.assertIn("78", self.unit["Service"]["RestartPreventExitStatus"].split())
+        self.assertIn("StartLimitBurst", self.unit["Unit"])
+
+
+class Chart(unittest.TestCase):
+    def pod(self, values=None):
+        return render(values)["Deployment"]["spec"]["template"]["spec"]
+
+    def test_helm_lint(self):
+        if not shutil.which("helm"):
+            self.skipTest("helm is not installed; the objects are checked below all the same")
+        done = subprocess.run(["helm", "lint", "--strict", CHART], text=True, capture_output=True)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_the_values_keep_to_their_schema(self):
+        import json
+        schema = json.loads(read("deploy/helm/lucebox/values.schema.json"))
+        values = yaml.safe_load(read("deploy/helm/lucebox/values.yaml"))
+        check_schema(values, schema)
+        for wrong in ({"gpus": -1}, {"replica": 2}, {"models": {"size": "much"}}, {"ingress": {"affinityHeader": "X Y"}}):
+            with self.assertRaises(AssertionError, msg=wrong):
+                check_schema({**values, **wrong}, schema)
+
+    def test_the_defaults(self):
+        objects = render()
+        self.assertEqual(set(objects), {"Deployment", "Service", "PersistentVolumeClaim"})
+        pod = self.pod()
+        container = pod["containers"][0]
+        self.assertEqual(container["image"], "ghcr.io/luce-org/lucebox-hub:cuda12")
+        self.assertEqual(container["args"], ["serve"])
+        self.assertEqual(container["resources"]["limits"]["nvidia.com/gpu"], 1)
+        self.assertEqual(objects["Deployment"]["spec"]["selector"]["matchLabels"],
+                         {key: value for key, value in objects["Service"]["spec"]["selector"].items()})
+        self.assertEqual(pod["volumes"][0]["persistentVolumeClaim"]["claimName"], objects["PersistentVolumeClaim"]["metadata"]["name"])
+
+    def test_probes_ask_what_the_server_answers(self):
+        container = self.pod()["containers"][0]
+        self.assertEqual(container["readinessProbe"]["httpGet"], {"path": "/ready", "port": "http"})
+        self.assertEqual(container["livenessProbe"]["httpGet"], {"path": "/health", "port": "http"})
+        startup = container["startupProbe"]
+        self.assertGreaterEqual(startup["periodSeconds"] * startup["failureThreshold"], 900)  # a large model loads for minutes
+
+    def test_it_is_as_tight_as_the_wrapper(self):
+        pod = self.pod()
+        self.assertTrue(pod["securityContext"]["runAsNonRoot"])
+        self.assertFalse(pod["automountServiceAccountToken"])
+        context = pod["containers"][0]["securityContext"]
+        self.assertEqual(context, {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}})
+
+    def test_without_a_gpu(self):
+        container = self.pod({"gpus": 0})["containers"][0]
+        self.assertNotIn("nvidia.com/gpu", container["resources"]["limits"])
+        self.assertIn({"name": "LUCEBOX_DEVICE", "value": "cpu"}, container["env"])
+
+    def test_model_arguments_and_keys(self):
+        pod = self.pod({"model": 'a "b"', "arguments": ["--sequences", "8"], "apiKeySecret": "keys"})
+        container = pod["containers"][0]
+        self.assertEqual(container["args"], ["serve", "--model", 'a "b"', "--sequences", "8"])
+        self.assertIn({"name": "LUCEBOX_API_KEY_FILE", "value": "/run/keys/api-keys"}, container["env"])
+        self.assertIn({"name": "keys", "secret": {"secretName": "keys"}}, pod["volumes"])
+        self.assertIn({"name": "keys", "mountPath": "/run/keys", "readOnly": True}, container["volumeMounts"])
+
+    def test_an_existing_claim(self):
+        objects = render({"models": {"existingClaim": "disk"}})
+        self.assertNotIn("PersistentVolumeClaim", objects)
+        self.assertEqual(self.pod({"models": {"existingClaim": "disk"}})["volumes"][0]["persistentVolumeClaim"]["claimName"], "disk")
+
+    def test_conversations_stay_with_their_replica(self):
+        ingress = render({"ingress": {"enabled": True, "affinityHeader": "X-Session-Id"}})["Ingress"]
+        self.assertEqual(ingress["metadata"]["annotations"]["nginx.ingress.kubernetes.io/upstream-hash-by"], "$http_x_session_id")
+        self.assertEqual(ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]["name"], "box")
+
+    def test_metrics(self):
+        metadata = render()["Deployment"]["spec"]["template"]["metadata"]
+        self.assertEqual(metadata["annotations"]["prometheus.io/path"], "/metrics")
+        self.assertNotIn("annotations", render({"metrics": {"annotations": False}})["Deployment"]["spec"]["template"]["metadata"])
+
+    def test_versions_agree(self):
+        version = re.search(r"project\(lucebox VERSION ([\d.]+)", read("CMakeLists.txt"))[1]
+        chart = yaml.safe_load(read("deploy/helm/lucebox/Chart.yaml"))
+        self.assertEqual((chart["version"], chart["appVersion"]), (version, version))
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
