@@ -87,7 +87,7 @@ public:
         }
         max_inputs_ = std::max<std::size_t>(max_inputs_, tensor.shape[0]);
         return std::unique_ptr<Matrix>(
-            std::make_unique<CpuMatrix>(tensor, reference_ ? nullptr : PackedMatrix::pack(tensor, isa_)));
+            std::make_unique<CpuMatrix>(tensor, reference_ ? nullptr : PackedMatrix::pack(tensor, isa_, &pool_)));
     }
 
     Result<Vector> load_vector(const gguf::Tensor& tensor) override {

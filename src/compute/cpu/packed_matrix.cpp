@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
-#include <vector>
 
 #ifdef __linux__
 #include <sys/mman.h>
@@ -20,7 +19,7 @@
 namespace lucebox::compute::cpu {
 namespace {
 
-// Zeroed memory; whole huge pages for large matrices, because a token reads all of it and 4 KB pages would miss the TLB.
+// Memory as it comes; whole huge pages for large matrices, because a token reads all of it and 4 KB pages would miss the TLB.
 class WeightMemory {
 public:
     explicit WeightMemory(std::size_t bytes) {
@@ -32,7 +31,6 @@ public:
 #ifdef __linux__
         if (alignment == huge_page) madvise(data_, size, MADV_HUGEPAGE); // a hint: without it, only slower
 #endif
-        std::memset(data_, 0, size);
     }
     WeightMemory(const WeightMemory&) = delete;
     WeightMemory& operator=(const WeightMemory&) = delete;
@@ -63,6 +61,21 @@ public:
     }
 
 protected:
+    // Zeroes each group and calls function(its first output, its bytes); on all threads of the pool, if there is one.
+    template <class Function>
+    void fill_groups(ThreadPool* pool, Function&& function) {
+        const auto fill = [&](std::size_t begin, std::size_t end, std::size_t) {
+            for (std::size_t group = begin; group < end; ++group) {
+                std::byte* to = memory_.data() + group * group_bytes_;
+                std::memset(to, 0, group_bytes_); // padding outputs weigh nothing
+                function(group * group_outputs, to);
+            }
+        };
+        const std::size_t groups = (outputs_ + group_outputs - 1) / group_outputs;
+        if (pool) pool->run(groups, 4, fill);
+        else fill(0, groups, 0);
+    }
+
     std::size_t group_bytes_;
     WeightMemory memory_;
     MultiplyKernel kernel_ = nullptr;
@@ -73,12 +86,12 @@ protected:
 
 class FloatMatrix final : public Packed {
 public:
-    FloatMatrix(const gguf::Tensor& tensor, FloatFormat format, Isa isa)
+    FloatMatrix(const gguf::Tensor& tensor, FloatFormat format, Isa isa, ThreadPool* pool)
         : Packed(tensor.shape[0], tensor.rows(), tensor.shape[0] * group_outputs * value_bytes(format), false),
           format_(format) {
         kernel_ = float_kernel(format, isa);
-        if (format == FloatFormat::f32) interleave<std::uint32_t>(tensor);
-        else interleave<std::uint16_t>(tensor);
+        if (format == FloatFormat::f32) interleave<std::uint32_t>(tensor, pool);
+        else interleave<std::uint16_t>(tensor, pool);
     }
 
     void dequantise_output(std::size_t output, std::span<float> out) const override {
@@ -92,13 +105,15 @@ public:
 
 private:
     template <class Bits>
-    void interleave(const gguf::Tensor& tensor) {
-        for (std::size_t o = 0; o < outputs_; ++o) {
-            const std::byte* row = tensor.data.data() + o * inputs_ * sizeof(Bits);
-            std::byte* to = at(o, 0);
-            for (std::size_t i = 0; i < inputs_; ++i)
-                std::memcpy(to + i * group_outputs * sizeof(Bits), row + i * sizeof(Bits), sizeof(Bits));
-        }
+    void interleave(const gguf::Tensor& tensor, ThreadPool* pool) {
+        fill_groups(pool, [&](std::size_t first, std::byte*) {
+            for (std::size_t o = first; o < std::min(first + group_outputs, outputs_); ++o) {
+                const std::byte* row = tensor.data.data() + o * inputs_ * sizeof(Bits);
+                std::byte* to = at(o, 0);
+                for (std::size_t i = 0; i < inputs_; ++i)
+                    std::memcpy(to + i * group_outputs * sizeof(Bits), row + i * sizeof(Bits), sizeof(Bits));
+            }
+        });
     }
 
     static std::size_t value_bytes(FloatFormat format) { return format == FloatFormat::f32 ? 4 : 2; }
@@ -171,16 +186,14 @@ void put_unit(const Format& format, const UnitCodes* outputs, std::size_t blocks
 
 class QuantisedMatrix final : public Packed {
 public:
-    QuantisedMatrix(const gguf::Tensor& tensor, const Format& format, Isa isa)
+    QuantisedMatrix(const gguf::Tensor& tensor, const Format& format, Isa isa, ThreadPool* pool)
         : Packed(tensor.shape[0], tensor.rows(), cpu::group_bytes(format, tensor.shape[0]), true), format_(format) {
         kernel_ = quantised_kernel(format, isa);
         table_ = code_table(tensor.type);
         const gguf::BlockFormat& file = gguf::block_format(tensor.type);
         const std::size_t row_bytes = inputs_ / file.elements * file.bytes;
-        std::vector<UnitCodes> rows(group_outputs);
-        for (std::size_t o = 0; o < outputs_; o += group_outputs) {
-            std::byte* unit = memory_.data() + o / group_outputs * group_bytes_;
-            std::memset(static_cast<void*>(rows.data()), 0, rows.size() * sizeof(UnitCodes)); // padding outputs weigh nothing
+        fill_groups(pool, [&](std::size_t o, std::byte* unit) {
+            std::array<UnitCodes, group_outputs> rows{};
             for (std::size_t i = 0; i < inputs_; i += unit_blocks * block_inputs) {
                 const std::size_t count = std::min(inputs_ - i, unit_blocks * block_inputs);
                 for (std::size_t j = 0; j < group_outputs && o + j < outputs_; ++j) {
@@ -190,7 +203,7 @@ public:
                 put_unit(format, rows.data(), count / block_inputs, unit);
                 unit += unit_layout(format, count / block_inputs).bytes;
             }
-        }
+        });
     }
 
     void dequantise_output(std::size_t output, std::span<float> out) const override {
@@ -222,17 +235,17 @@ private:
 
 } // namespace
 
-std::unique_ptr<PackedMatrix> PackedMatrix::pack(const gguf::Tensor& tensor, Isa isa) {
+std::unique_ptr<PackedMatrix> PackedMatrix::pack(const gguf::Tensor& tensor, Isa isa, ThreadPool* pool) {
     switch (tensor.type) {
-    case gguf::TensorType::f32: return std::make_unique<FloatMatrix>(tensor, FloatFormat::f32, isa);
-    case gguf::TensorType::f16: return std::make_unique<FloatMatrix>(tensor, FloatFormat::f16, isa);
-    case gguf::TensorType::bf16: return std::make_unique<FloatMatrix>(tensor, FloatFormat::bf16, isa);
+    case gguf::TensorType::f32: return std::make_unique<FloatMatrix>(tensor, FloatFormat::f32, isa, pool);
+    case gguf::TensorType::f16: return std::make_unique<FloatMatrix>(tensor, FloatFormat::f16, isa, pool);
+    case gguf::TensorType::bf16: return std::make_unique<FloatMatrix>(tensor, FloatFormat::bf16, isa, pool);
     default: break;
     }
     const std::optional<Format> format = packed_format(tensor.type);
     assert(format && "only dequantisable types are packed");
     if (!format) return nullptr;
-    return std::make_unique<QuantisedMatrix>(tensor, *format, isa);
+    return std::make_unique<QuantisedMatrix>(tensor, *format, isa, pool);
 }
 
 std::size_t quantised_row_bytes(std::size_t inputs) {

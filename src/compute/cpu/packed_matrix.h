@@ -6,6 +6,7 @@
 // Immutable after pack(); any thread.
 #pragma once
 
+#include "base/thread_pool.h"
 #include "gguf/model_file.h"
 
 #include <cstddef>
@@ -24,7 +25,8 @@ class PackedMatrix {
 public:
     // Any dequantisable type; `tensor` {inputs, outputs}. Types without a packed form of their own are converted to the
     // nearest wider one that loses nothing (or to Q8 blocks where the file's type is exotic).
-    static std::unique_ptr<PackedMatrix> pack(const gguf::Tensor& tensor, Isa isa = best_isa());
+    // Packs on all threads of `pool`, if there is one.
+    static std::unique_ptr<PackedMatrix> pack(const gguf::Tensor& tensor, Isa isa = best_isa(), ThreadPool* pool = nullptr);
     virtual ~PackedMatrix() = default;
 
     std::size_t inputs() const { return inputs_; }
