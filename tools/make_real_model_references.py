@@ -2,21 +2,25 @@
 """What llama.cpp answers on the two real models of the tests: tests/data/real/*.json.
 
     python3 -m venv /tmp/peer
-    CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF" /tmp/peer/bin/pip install --no-binary llama-cpp-python llama-cpp-python numpy
+    CMAKE_ARGS="-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF" /tmp/peer/bin/pip install --no-binary llama-cpp-python llama-cpp-python numpy gguf
     /tmp/peer/bin/python tools/make_real_model_references.py FOLDER_WITH_MODELS
 
 For each prompt: its ids, the 64 greedy ids that follow (the end of the text does not stop them), the margin of each
-(best logit minus second best), and some logits at the end of the prompt. llama.cpp is used here and in bench/ only.
+(best logit minus second best), and some logits at the end of the prompt. For a few prompts also the logits of the same
+weights expanded to F32, which llama.cpp multiplies without rounding activations. llama.cpp is used here and in bench/ only.
 """
 import json
 import pathlib
 import sys
+import tempfile
 
+import gguf
 import llama_cpp
 import numpy as np
 
 GREEDY = 64
 SAMPLES = 256
+EXACT = (0, 4, 11)  # prompts that have exact logits too
 
 LONG = ("The harbour town woke slowly that morning. Fishermen mended their nets on the quay while gulls argued over scraps, "
         "and the baker's boy carried warm loaves up the hill. Nobody noticed the small grey boat that drifted in with the tide, "
@@ -79,6 +83,39 @@ def reference(model, text):
     return case
 
 
+def expand(path, to):
+    """The same model with F32 weights."""
+    reader = gguf.GGUFReader(path)
+    architecture = reader.fields["general.architecture"].contents()
+    writer = gguf.GGUFWriter(to, architecture)
+    for field in reader.fields.values():
+        if field.name.startswith("GGUF.") or field.name == "general.architecture":
+            continue
+        is_array = field.types[0] == gguf.GGUFValueType.ARRAY
+        writer.add_key_value(field.name, field.contents(), field.types[0], sub_type=field.types[-1] if is_array else None)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, gguf.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def add_exact_logits(path, cases):
+    with tempfile.TemporaryDirectory() as folder:
+        expanded = pathlib.Path(folder) / "expanded.gguf"
+        expand(path, expanded)
+        model = llama_cpp.Llama(str(expanded), n_ctx=128, n_threads=2, n_threads_batch=2, logits_all=True, verbose=False,
+                                type_k=llama_cpp.GGML_TYPE_F32, type_v=llama_cpp.GGML_TYPE_F32)
+        for index in EXACT:
+            case = cases[index]
+            model.reset()
+            model.eval(case["prompt"])
+            logits = np.array(model.scores[model.n_tokens - 1], dtype=np.float32)
+            case["exact_samples"] = [round(float(x), 5) for x in logits[::case["sample_step"]]]
+            print(f"exact logits of prompt {index}", flush=True)
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     out = pathlib.Path(__file__).resolve().parent.parent / "tests" / "data" / "real"
@@ -91,6 +128,8 @@ def main():
             cases.append(reference(model, prompt))
             print(f"{name} {i + 1}/{len(prompts)}: {len(cases[-1]['prompt'])} prompt tokens, smallest margin "
                   f"{min(cases[-1]['margins'])}", flush=True)
+        model.close()
+        add_exact_logits(folder / file, cases)
         about = {"model": name, "file": file, "made_by": f"llama.cpp of llama-cpp-python {llama_cpp.__version__}, CPU, f16 KV"}
         # One case a line, so that a change of one shows as one.
         text = json.dumps(about, ensure_ascii=False)[:-1] + ', "cases": [\n'
