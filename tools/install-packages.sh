@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev libgtest-dev libgmock-dev
     libspdlog-dev libtomlplusplus-dev libcli11-dev libboost1.81-dev libcurl4-openssl-dev zlib1g-dev
-    bats shellcheck python3-yaml)
+    bats shellcheck python3 python3-yaml python3-jsonschema)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -81,6 +81,20 @@ void make_finite(std::span<float> logits) {
         logit = std::min(logit, std::numeric_limits<float>::max());
 }
 
+void forbid(std::span<float> logits, std::span<const std::uint64_t> mask) {
+    for (std::size_t begin = 0, word = 0; begin < logits.size(); begin += 64, ++word) {
+        const auto block = logits.subspan(begin, std::min<std::size_t>(64, logits.size() - begin));
+        const std::uint64_t bits = word < mask.size() ? mask[word] : 0;
+        if (bits == ~std::uint64_t{0}) continue;
+        if (bits == 0) {
+            std::fill(block.begin(), block.end(), kMinusInfinity);
+            continue;
+        }
+        for (std::size_t i = 0; i < block.size(); ++i)
+            if ((bits >> i & 1) == 0) block[i] = kMinusInfinity;
+    }
+}
+
 Status check_range(const char* field, double value, double low, double high) {
     if (value >= low && value <= high) return Ok{};
     return Error{ErrorKind::usage, fmt::format("{} must be from {} to {}, not {}", field, low, high, value)};
@@ -124,15 +138,15 @@ std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, st
     return counter;
 }
 
-double uniform(std::uint64_t seed, std::uint64_t position) {
+double uniform(std::uint64_t seed, std::uint64_t position, std::uint32_t draw) {
     const auto low = [](std::uint64_t x) { return static_cast<std::uint32_t>(x); };
-    const auto words = philox4x32({low(position), low(position >> 32), 0, 0}, {low(seed), low(seed >> 32)});
+    const auto words = philox4x32({low(position), low(position >> 32), draw, 0}, {low(seed), low(seed >> 32)});
     const std::uint64_t bits = (std::uint64_t{words[0]} << 32 | words[1]) >> 11;
     return static_cast<double>(bits) * 0x1p-53;
 }
 
 Sample Sampler::sample(std::span<float> logits, const SamplingParams& params, const TokenHistory& history,
-                       std::uint64_t position, bool logprobs, std::int32_t top_logprobs) {
+                       std::uint64_t position, bool logprobs, std::int32_t top_logprobs, Constraint* constraint) {
     Sample sample;
     double log_total = 0; // of the model's own distribution
     if (logprobs) {
@@ -142,8 +156,22 @@ Sample Sampler::sample(std::span<float> logits, const SamplingParams& params, co
         for (const Candidate& candidate : candidates_)
             sample.top.push_back({candidate.token, static_cast<float>(candidate.logit - log_total)});
     }
-
     overwritten_.clear();
+    sample.token = choose(logits, params, history, position, 0);
+    if (constraint != nullptr && !constraint->allows(sample.token)) {
+        restore(logits);
+        forbid(logits, constraint->mask());
+        sample.token = choose(logits, params, history, position, 1);
+    }
+    if (logprobs) {
+        const double logprob = own_logit(logits, sample.token) - log_total;
+        sample.logprob = std::isnan(logprob) ? kMinusInfinity : static_cast<float>(logprob);
+    }
+    return sample;
+}
+
+TokenId Sampler::choose(std::span<float> logits, const SamplingParams& params, const TokenHistory& history,
+                        std::uint64_t position, std::uint32_t draw_number) {
     apply_bias(logits, params);
     apply_penalties(logits, params, history);
     float best = maximum(logits);
@@ -152,15 +180,15 @@ Sample Sampler::sample(std::span<float> logits, const SamplingParams& params, co
         best = std::numeric_limits<float>::max();
     }
     if (params.temperature > 0 && best > kMinusInfinity)
-        sample.token = draw(logits, params, best, uniform(params.seed, position));
-    else
-        sample.token = first_equal(logits, best);
+        return draw(logits, params, best, uniform(params.seed, position, draw_number));
+    return first_equal(logits, best);
+}
 
-    if (logprobs) {
-        const double logprob = own_logit(logits, sample.token) - log_total;
-        sample.logprob = std::isnan(logprob) ? kMinusInfinity : static_cast<float>(logprob);
-    }
-    return sample;
+// The model's own logits again: later writes first, as one place may have been written twice.
+void Sampler::restore(std::span<float> logits) {
+    for (auto old = overwritten_.rbegin(); old != overwritten_.rend(); ++old)
+        logits[static_cast<std::size_t>(old->token)] = old->logit;
+    overwritten_.clear();
 }
 
 void Sampler::set(std::span<float> logits, TokenId token, float logit) {

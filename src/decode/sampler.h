@@ -4,6 +4,10 @@
 // else runs beside it, and a verified draft gives the text of plain decoding. `position` is the token's place in the
 // text, counted from the first prompt token. Pure functions of their arguments; any thread.
 //
+// A constraint (a grammar) changes nothing while what was chosen freely is allowed. Where it is not, tokens that are
+// forbidden lose their place before everything else, and the choice is made again with a random number of its own, so
+// that the outcome has the distribution of the allowed tokens and text that was valid anyway stays as it was.
+//
 // Order of operations: logit bias, penalties, then (at temperature 0) the best token; otherwise temperature, top-k,
 // min-p, top-p, draw. Ties go to the lower id. A logit that is not a number counts as minus infinity; if none is left,
 // the answer is token 0.
@@ -64,18 +68,27 @@ struct Sample {
     std::vector<TokenLogprob> top; // best first
 };
 
+// Which tokens may come next, whatever their probability.
+class Constraint {
+public:
+    virtual ~Constraint() = default;
+    virtual bool allows(TokenId token) = 0;
+    virtual std::span<const std::uint64_t> mask() = 0; // bit `id % 64` of word `id / 64`; ids behind its end are forbidden
+};
+
 // Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
 std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key);
 
-// Uniform in [0, 1): the first 53 bits of Philox with the position as counter and the seed as key.
-double uniform(std::uint64_t seed, std::uint64_t position);
+// Uniform in [0, 1): the first 53 bits of Philox with the position and the draw as counter and the seed as key.
+double uniform(std::uint64_t seed, std::uint64_t position, std::uint32_t draw = 0);
 
 // Reused between calls so that sampling allocates nothing in steady state. One per thread.
 class Sampler {
 public:
     // logits: [vocabulary], may be changed. logprobs: whether to fill Sample::logprob and `top` (that many).
     Sample sample(std::span<float> logits, const SamplingParams& params, const TokenHistory& history,
-                  std::uint64_t position, bool logprobs = false, std::int32_t top_logprobs = 0);
+                  std::uint64_t position, bool logprobs = false, std::int32_t top_logprobs = 0,
+                  Constraint* constraint = nullptr);
 
     struct Candidate {
         float logit;
@@ -83,6 +96,9 @@ public:
     };
 
 private:
+    TokenId choose(std::span<float> logits, const SamplingParams& params, const TokenHistory& history,
+                   std::uint64_t position, std::uint32_t draw);
+    void restore(std::span<float> logits);
     void set(std::span<float> logits, TokenId token, float logit);
     void apply_bias(std::span<float> logits, const SamplingParams& params);
     void apply_penalties(std::span<float> logits, const SamplingParams& params, const TokenHistory& history);

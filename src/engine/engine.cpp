@@ -50,6 +50,8 @@ struct Engine::State {
     ModelInfo info;
     Memory memory;
     std::unique_ptr<text::Tokenizer> tokenizer;
+    std::once_flag token_trie_once;
+    text::TokenTrie::Pointer token_trie;
     std::optional<text::ChatTemplate> chat_template;
     std::string chat_template_source;
     std::unique_ptr<compute::Device> device;
@@ -259,7 +261,9 @@ Result<RequestId> Engine::submit(Request request, OnEvent on_event) {
                                                    request.prompt.size(), state.info.context),
                      "shorten the prompt, or start the server with a larger --context"};
     }
-    auto generation = std::make_unique<Generation>(std::move(request), std::move(on_event), *state.tokenizer);
+    if (request.reasoning && request.reasoning->close.empty()) return Error{ErrorKind::usage, "the end of the reasoning has no text"};
+    Guide guide(request, request.grammar ? token_trie() : nullptr);
+    auto generation = std::make_unique<Generation>(std::move(request), std::move(guide), std::move(on_event), *state.tokenizer);
     RequestId id = 0;
     {
         const std::lock_guard lock(state.mutex);
@@ -290,6 +294,11 @@ const Memory& Engine::memory() const { return state_->memory; }
 const Options& Engine::options() const { return state_->options; }
 std::string_view Engine::device_name() const { return state_->device->name(); }
 const text::Tokenizer& Engine::tokenizer() const { return *state_->tokenizer; }
+text::TokenTrie::Pointer Engine::token_trie() const {
+    State& state = *state_;
+    std::call_once(state.token_trie_once, [&] { state.token_trie = text::TokenTrie::build(*state.tokenizer); });
+    return state.token_trie;
+}
 const text::ChatTemplate* Engine::chat_template() const {
     return state_->chat_template ? &*state_->chat_template : nullptr;
 }

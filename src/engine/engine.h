@@ -8,6 +8,8 @@
 #include "base/result.h"
 #include "decode/sampler.h"
 #include "text/chat_template.h"
+#include "text/grammar/grammar.h"
+#include "text/grammar/token_trie.h"
 #include "text/tokenizer.h"
 
 #include <cstdint>
@@ -25,6 +27,15 @@ namespace lucebox::engine {
 using text::TokenId;
 using RequestId = std::uint64_t;
 
+// Reasoning that the prompt has opened, and how long it may last.
+struct Reasoning {
+    std::string close;                 // the text that ends it: "</think>"; not empty
+    std::optional<std::size_t> budget; // tokens, after which it is closed; none: as long as the answer may be
+    std::vector<TokenId> closing;      // what is written then; empty: nothing, so it is never closed
+    float soft_ratio = 0;              // close it as soon as closing is at least this times as likely as what was chosen
+};
+enum class ReasoningClose { none, natural, soft, hard };
+
 struct Request {
     std::vector<TokenId> prompt;          // at least one token
     decode::SamplingParams sampling;
@@ -34,6 +45,8 @@ struct Request {
     std::int32_t top_logprobs = 0;
     bool ignore_end = false;              // go on behind end-of-generation tokens (benchmarks)
     bool show_special = false;            // control tokens appear in the text
+    std::optional<Reasoning> reasoning;
+    text::Grammar::Pointer grammar;       // of the answer, behind any reasoning; null: free text
 };
 
 // Prompt tokens processed so far; sent at most a few times a second, and once with processed == total.
@@ -59,6 +72,8 @@ struct Finished {
     std::optional<TokenId> stop_token;       // the end-of-generation token that was sampled
     std::optional<Error> error;
     std::size_t prompt_tokens = 0, generated_tokens = 0, cached_tokens = 0;
+    std::size_t reasoning_tokens = 0;        // of the generated ones, its end included
+    ReasoningClose reasoning_close = ReasoningClose::none;
     Timings timings;
 };
 
@@ -111,6 +126,7 @@ public:
     const Options& options() const;
     std::string_view device_name() const;
     const text::Tokenizer& tokenizer() const;
+    text::TokenTrie::Pointer token_trie() const; // built when first asked for
     const text::ChatTemplate* chat_template() const; // nullptr if the file has none
     std::string_view chat_template_source() const;
     Stats stats() const;

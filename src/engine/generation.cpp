@@ -1,6 +1,7 @@
 #include "engine/generation.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace lucebox::engine {
 namespace {
@@ -59,15 +60,30 @@ std::size_t Generation::advance(model::Runner& runner, decode::Sampler& sampler,
     // The runner's copy is not read again, so the sampler may work in it.
     const std::span<float> logits(const_cast<float*>(row.data()), row.size());
     const std::size_t before = generated_, position = request_.prompt.size() + generated_;
-    take(sampler.sample(logits, request_.sampling, history_, position, request_.logprobs, request_.top_logprobs), position,
-         context);
+    take(choose(logits, sampler, position), position, context);
     return generated_ - before;
+}
+
+decode::Sample Generation::choose(std::span<float> logits, decode::Sampler& sampler, std::size_t position) {
+    const auto soft = guide_.soft_close();
+    const float close_logit = soft ? logits[static_cast<std::size_t>(*soft)] : 0;
+    decode::Sample sample = sampler.sample(logits, request_.sampling, history_, position, request_.logprobs, request_.top_logprobs,
+                                           guide_.constraint());
+    if (soft && close_logit - logits[static_cast<std::size_t>(sample.token)] >= std::log(request_.reasoning->soft_ratio)) {
+        guide_.close_softly();
+    }
+    if (const auto forced = guide_.forced()) {
+        sample.token = *forced;
+        sample.logprob = 0; // it was certain
+    }
+    return sample;
 }
 
 void Generation::take(decode::Sample sample, std::size_t position, std::size_t context) {
     timings_.generation = seconds(Clock::now() - prompt_done_);
     last_ = sample.token;
     if (request_.max_tokens == 0) return end(finished_by(FinishReason::length));
+    if (tokenizer_.is_end_of_generation(last_) && guide_.refuses_end()) last_ = sample.token = *guide_.forced();
     if (!request_.ignore_end && tokenizer_.is_end_of_generation(last_)) {
         Finished finished = finished_by(FinishReason::stop);
         finished.stop_token = last_;
@@ -76,6 +92,7 @@ void Generation::take(decode::Sample sample, std::size_t position, std::size_t c
     }
     ++generated_;
     history_.add_generated(last_);
+    const bool fits = guide_.advance(last_, tokenizer_.token_bytes(last_, true));
     auto outcome = stops_.push(utf8_.push(tokenizer_.token_bytes(last_, request_.show_special)));
     on_event_(Generated{std::move(sample), std::move(outcome.text)});
     if (outcome.matched) {
@@ -83,6 +100,8 @@ void Generation::take(decode::Sample sample, std::size_t position, std::size_t c
         finished.stop_string = std::move(outcome.matched);
         return end(std::move(finished));
     }
+    if (!fits) return finish(FinishReason::error, Error{ErrorKind::unsupported, "no token of this model continues what the grammar asks for"});
+    if (guide_.must_end()) return finish(FinishReason::stop);
     if (generated_ >= request_.max_tokens || position + 1 >= context) finish(FinishReason::length);
 }
 
@@ -99,6 +118,8 @@ void Generation::end(Finished finished) {
     reason_ = finished.reason;
     finished.prompt_tokens = request_.prompt.size();
     finished.generated_tokens = generated_;
+    finished.reasoning_tokens = guide_.reasoning_tokens();
+    finished.reasoning_close = guide_.close();
     finished.timings = timings_;
     on_event_(std::move(finished));
 }

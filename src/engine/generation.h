@@ -5,6 +5,7 @@
 
 #include "decode/stop_strings.h"
 #include "engine/engine.h"
+#include "engine/guide.h"
 #include "model/runner.h"
 
 #include <chrono>
@@ -15,8 +16,8 @@ using Clock = std::chrono::steady_clock;
 
 class Generation {
 public:
-    Generation(Request request, OnEvent on_event, const text::Tokenizer& tokenizer)
-        : request_(std::move(request)), on_event_(std::move(on_event)), tokenizer_(tokenizer),
+    Generation(Request request, Guide guide, OnEvent on_event, const text::Tokenizer& tokenizer)
+        : request_(std::move(request)), guide_(std::move(guide)), on_event_(std::move(on_event)), tokenizer_(tokenizer),
           stops_(request_.stop), submitted_(Clock::now()) {
         history_.add_prompt(request_.prompt);
     }
@@ -46,11 +47,13 @@ public:
 
 private:
     void report_progress();
+    decode::Sample choose(std::span<float> logits, decode::Sampler& sampler, std::size_t position);
     void take(decode::Sample sample, std::size_t position, std::size_t context);
     void end(Finished finished);
 
     RequestId id_ = 0;
     Request request_;
+    Guide guide_;
     OnEvent on_event_;
     const text::Tokenizer& tokenizer_;
     decode::TokenHistory history_;

@@ -58,7 +58,7 @@ public:
     // `stopped`: the model ended by itself, so that a call without its last closing tag counts as whole.
     void finish(bool stopped, std::vector<OutputEvent>& events);
 
-    std::size_t calls() const { return calls_; } // begun so far
+    bool in_reasoning() const { return mode_ == Mode::reasoning; }
 
 private:
     enum class Mode { start, reasoning, content, call, after_call };

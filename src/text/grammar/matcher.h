@@ -1,0 +1,108 @@
+// Where a text stands in its grammar, and which tokens may come next.
+//
+// One matcher follows one sequence; one thread. States are numbers that stay valid until the next accept(), so that a tree
+// of drafts can be followed with after() before its accepted path is taken with accept().
+//
+// A state is a set of places of the automaton, each with its stack. States and what leads from one to the next are kept
+// as they are met, so that text of a kind met before costs one table look-up a byte. A mask is put together from two
+// parts: which tokens stay inside the innermost rule (kept for that rule, whatever called it), and for the few that leave
+// it, what comes behind.
+#pragma once
+
+#include "text/grammar/grammar.h"
+#include "text/grammar/token_trie.h"
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+namespace lucebox::text {
+
+class GrammarMatcher {
+public:
+    GrammarMatcher(Grammar::Pointer grammar, TokenTrie::Pointer trie);
+
+    using State = std::uint32_t;
+    State state() const { return current_; }
+    bool allows(TokenId token) { return after(current_, token).has_value(); }
+    // The state behind a token; nothing if the grammar forbids it. End-of-generation tokens leave it as it is.
+    std::optional<State> after(State state, TokenId token);
+    // Bit `id % 64` of word `id / 64`: the token may come next. Valid until the next call of anything here.
+    std::span<const std::uint64_t> mask(State state);
+    std::span<const std::uint64_t> mask() { return mask(current_); }
+    // Moves on; false (and nothing happens) if the token is forbidden. Invalidates all states.
+    bool accept(TokenId token);
+    bool accept_bytes(std::string_view bytes);
+    bool may_end() const { return states_[current_].accepting; } // the text is complete as it is
+    bool must_end() const { return states_[current_].places.empty(); }
+
+    std::size_t states_kept() const { return states_.size(); }
+
+private:
+    using FrameId = std::uint32_t;
+    struct Frame {
+        enum class Kind : std::uint8_t { call, repeat, members, bottom };
+        Kind kind = Kind::call;
+        std::uint32_t node = 0;       // call: where to go on; repeat, members: the node itself
+        std::uint64_t a = 0, b = 0;   // repeat: iterations at least and at most to come; members: those that are there
+        FrameId parent = 0;
+        bool operator==(const Frame&) const = default;
+    };
+    struct Place {
+        std::uint32_t node;
+        FrameId frame;
+        auto operator<=>(const Place&) const = default;
+    };
+    struct Known {
+        std::vector<Place> places; // of bytes nodes, sorted
+        bool accepting = false;    // the whole text may end here
+        bool leaves = false;       // the frame at the bottom may end here
+        std::unique_ptr<std::array<std::int32_t, 256>> next; // -1: dead; -2: not known yet
+        std::int32_t mask = -1;    // index of masks_
+    };
+    struct Inside { // which tokens stay inside a rule
+        std::vector<std::uint64_t> mask;
+        std::vector<std::uint32_t> exits; // trie nodes behind which the rule may end, and which go on
+    };
+    struct Hash {
+        std::size_t operator()(const Frame& frame) const;
+        std::size_t operator()(const std::vector<Place>& places) const;
+    };
+
+    static constexpr FrameId bottom_frame = 1;
+
+    FrameId intern(const Frame& frame);
+    State intern_state();
+    void add(std::uint32_t node, FrameId frame);
+    void expand(Place place);
+    void enter_repeat(std::uint32_t node, std::uint64_t least, std::uint64_t most, FrameId parent);
+    void add_entries(const GrammarObject& object, FrameId frame);
+    void entry_ended(const GrammarNode& node, FrameId frame);
+    void close();
+    std::int32_t next(State state, std::uint8_t byte);
+    const Inside& inside(State local);
+    template <class Visit> void walk(State from, std::size_t begin, std::size_t end, std::size_t depth, Visit&& visit);
+    FrameId localise(FrameId frame, FrameId& caller);
+    void forget();
+
+    const Grammar::Pointer grammar_;
+    const TokenTrie::Pointer trie_;
+    std::vector<Frame> frames_;
+    std::unordered_map<Frame, FrameId, Hash> frame_ids_;
+    std::vector<Known> states_;
+    std::unordered_map<std::vector<Place>, std::vector<State>, Hash> state_ids_;
+    std::vector<std::vector<std::uint64_t>> masks_;
+    std::unordered_map<State, Inside> insides_;
+    std::vector<std::int32_t> path_; // of a walk, by depth
+    State current_ = 0;
+
+    // Of the closure that is being computed.
+    std::vector<Place> found_, visited_;
+    bool accepting_ = false, leaves_ = false;
+};
+
+} // namespace lucebox::text
