@@ -25,9 +25,10 @@ row_is() { # NAME GLYPH TEXT
     says_not '✗'
 }
 @test "it takes less than a second" {
-    local start=${EPOCHREALTIME/./}
-    lucebox check
-    [ $(((${EPOCHREALTIME/./} - start) / 1000)) -lt 1000 ]
+    # Of processor time, so that a busy machine does not count.
+    local TIMEFORMAT='%U %S' user system
+    read -r user system < <({ time lucebox check >/dev/null 2>&1; } 2>&1)
+    awk -v used="$user" -v more="$system" 'BEGIN { exit !(used + more > 0 && used + more < 1) }'
 }
 @test "json is json, with every row and the verdict" {
     without nvidia-smi

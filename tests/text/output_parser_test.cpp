@@ -1,9 +1,9 @@
 // Model output into reasoning, content and calls.
 #include "text/tools/output_parser.h"
+#include "cpu_time.h"
 
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <random>
 
 namespace lucebox::text {
@@ -263,12 +263,12 @@ TEST(OutputParser, TakesLinearTimeForHostileText) {
             std::string text = "<tool_call><function=write><parameter=content>" + first;
             if (first.size() % 2) text = first;
             while (text.size() < 60'000) text += piece;
-            const auto begin = std::chrono::steady_clock::now();
+            const auto begin = cpu_seconds();
             OutputParser parser({}, tools, false);
             std::vector<OutputEvent> events;
             for (std::size_t at = 0; at < text.size(); at += 7) parser.push(std::string_view(text).substr(at, 7), events);
             parser.finish(true, events);
-            EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1)) << first << " " << piece;
+            EXPECT_LT(cpu_seconds() - begin, 1.0) << first << " " << piece;
         }
     }
 }
