@@ -5,6 +5,7 @@
 #include "base/result.h"
 #include "engine/engine.h"
 
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -32,9 +33,10 @@ Status config(const Invocation& invocation);
 Status version(const Invocation& invocation);
 
 // What several commands take from their options.
-Result<std::filesystem::path> chosen_model(const Options& options); // --model, or the default one, fetched if need be
+// --model, or the default one, fetched if need be; a fetch stops soon after `keep_going` says false.
+Result<std::filesystem::path> chosen_model(const Options& options, std::function<bool()> keep_going = {});
 Status require_cpu(const Options& options);                         // refuses --device cuda where there is none
 Result<decode::SamplingParams> sampling_params(const Options& options, float default_temperature);
-Result<engine::Options> engine_options(const Options& options);
+Result<engine::Options> engine_options(const Options& options, std::function<bool()> keep_going = {});
 
 } // namespace lucebox::app

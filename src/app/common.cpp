@@ -28,10 +28,10 @@ Result<decode::SamplingParams> sampling_params(const Options& options, float def
     return params;
 }
 
-Result<engine::Options> engine_options(const Options& options) {
+Result<engine::Options> engine_options(const Options& options, std::function<bool()> keep_going) {
     LUCEBOX_CHECK(require_cpu(options));
     engine::Options out;
-    LUCEBOX_TRY(out.model, chosen_model(options));
+    LUCEBOX_TRY(out.model, chosen_model(options, std::move(keep_going)));
     out.context = static_cast<std::size_t>(options.integer("context"));
     out.sequences = static_cast<std::size_t>(options.integer("sequences"));
     out.queue = static_cast<std::size_t>(options.integer("queue"));

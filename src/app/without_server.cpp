@@ -4,7 +4,7 @@
 
 namespace lucebox::app {
 
-Result<std::filesystem::path> chosen_model(const Options& options) {
+Result<std::filesystem::path> chosen_model(const Options& options, std::function<bool()>) {
     if (options.is_set("model")) return options.path("model");
     return Error{ErrorKind::usage, "no model was given, and this build cannot fetch one", "give --model FILE"};
 }

@@ -42,6 +42,15 @@ Result<CurlHandle> new_handle(const HubSettings& settings, const std::string& ur
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(settings.stall_timeout.count()));
     curl_easy_setopt(curl, CURLOPT_USERAGENT, settings.user_agent.c_str());
     if (!settings.certificates.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, settings.certificates.c_str());
+    if (settings.keep_going) {
+        using Counter = curl_off_t;
+        const auto ask = +[](void* context, Counter, Counter, Counter, Counter) {
+            return (*static_cast<const std::function<bool()>*>(context))() ? 0 : 1;
+        };
+        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, ask);
+        curl_easy_setopt(curl, CURLOPT_XFERINFODATA, &settings.keep_going);
+    }
     return handle;
 }
 
@@ -73,6 +82,7 @@ struct PartWriter {
     bool began = false;
     bool cancelled = false;
     std::string failure; // why writing stopped, if it was us
+    int write_error = 0;  // errno, if it was the disk
     const FetchProgress* progress = nullptr;
 
     // Decided at the first byte, when the status is known.
@@ -99,7 +109,8 @@ struct PartWriter {
             const auto count = ::pwrite(descriptor, data + at, size - at, static_cast<off_t>(done));
             if (count < 0 && errno == EINTR) continue;
             if (count < 0) {
-                failure = fmt::format("cannot write: {}", std::strerror(errno));
+                write_error = errno;
+                failure = std::strerror(write_error);
                 return 0;
             }
             at += static_cast<std::size_t>(count);
@@ -150,7 +161,7 @@ Attempt attempt_fetch(CURL* curl, PartWriter& writer) {
     curl_easy_setopt(curl, CURLOPT_HEADERDATA, &writer);
     const CURLcode code = curl_easy_perform(curl);
     const long status = status_of(curl);
-    if (writer.cancelled) return {Outcome::cancelled, "stopped"};
+    if (writer.cancelled || code == CURLE_ABORTED_BY_CALLBACK) return {Outcome::cancelled, "stopped"};
     // Server errors pass; refusals (401, 403, 404, 410) do not.
     const bool may_pass = status >= 500 || status == 408 || status == 429 || status == 416;
     if (!writer.failure.empty()) return {may_pass ? Outcome::interrupted : Outcome::failed, writer.failure};
@@ -202,6 +213,7 @@ Result<std::string> fetch_text(const HubSettings& settings, const std::string& u
     curl_easy_setopt(handle.get(), CURLOPT_HTTPHEADER, headers.get());
     curl_easy_setopt(handle.get(), CURLOPT_ACCEPT_ENCODING, ""); // whatever the library can decompress
     const CURLcode code = curl_easy_perform(handle.get());
+    if (code == CURLE_ABORTED_BY_CALLBACK) return Error{ErrorKind::cancelled, "the download was stopped"};
     if (code == CURLE_WRITE_ERROR) return network_error(url, "the answer is too large");
     if (code != CURLE_OK) return network_error(url, curl_easy_strerror(code));
     const long status = status_of(handle.get());
@@ -235,6 +247,10 @@ Status fetch_file(const HubSettings& settings, const std::string& url, const std
         if (attempt.outcome == Outcome::cancelled) {
             return Error{ErrorKind::cancelled, "the download was stopped",
                          "what is there is kept; the next start continues it"};
+        }
+        if (writer.write_error != 0) {
+            return Error{ErrorKind::io, fmt::format("cannot write {}: {}", part.string(), std::strerror(writer.write_error)),
+                         "make room; the next start continues the download"};
         }
         if (status_of(handle.get()) == 416) writer.done = 0; // the part is no beginning of what the server has
         if (writer.done > before) {

@@ -4,6 +4,7 @@
 #include "base/options.h"
 
 #include <chrono>
+#include <functional>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -19,6 +20,7 @@ struct HubSettings {
     int attempts = 5; // in a row without a new byte; an interrupted download goes on where it was
     std::chrono::milliseconds retry_delay = std::chrono::milliseconds(500); // doubles with each attempt
     std::chrono::seconds stall_timeout = std::chrono::seconds(30);          // without a byte
+    std::function<bool()> keep_going; // asked about once a second, also while nothing comes; false stops; may be empty
 };
 
 // LUCEBOX_MODELS; XDG_CACHE_HOME or HOME; and the index and certificates that pip would use: PIP_INDEX_URL, PIP_CERT,

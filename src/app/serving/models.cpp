@@ -34,8 +34,10 @@ Status fetch(std::span<const std::string> names, const hub::HubSettings& setting
 
 } // namespace
 
-Result<std::filesystem::path> chosen_model(const Options& options) {
-    return hub::resolve(options.text("model"), settings_of(options), hub::terminal_progress());
+Result<std::filesystem::path> chosen_model(const Options& options, std::function<bool()> keep_going) {
+    hub::HubSettings settings = settings_of(options);
+    settings.keep_going = keep_going;
+    return hub::resolve(options.text("model"), settings, hub::terminal_progress(std::move(keep_going)));
 }
 
 Status models(const Invocation& invocation) {

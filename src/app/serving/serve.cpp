@@ -59,7 +59,10 @@ Result<server::ServerOptions> server_options(const Options& options) {
 class ModelLoader {
 public:
     ModelLoader(const Options& options, server::Api& api) : thread_([this, &options, &api] { load(options, api); }) {}
-    ~ModelLoader() { thread_.join(); }
+    ~ModelLoader() {
+        stop_ = true; // a download must not outlive the wish to stop
+        thread_.join();
+    }
 
     bool done() const { return done_; }
     const Status& status() const { return status_; } // once done
@@ -73,7 +76,7 @@ private:
     }
 
     Status try_load(const Options& options, server::Api& api) {
-        LUCEBOX_TRY(const engine::Options engine_settings, engine_options(options));
+        LUCEBOX_TRY(const engine::Options engine_settings, engine_options(options, [this] { return !stop_; }));
         std::error_code error;
         const auto bytes = static_cast<double>(std::filesystem::file_size(engine_settings.model, error));
         ProgressBar progress("loading", static_cast<std::uint64_t>(bytes));
@@ -95,7 +98,7 @@ private:
 
     Status status_ = Ok{};
     std::string summary_;
-    std::atomic<bool> done_ = false;
+    std::atomic<bool> done_ = false, stop_ = false;
     std::thread thread_;
 };
 
