@@ -1,5 +1,6 @@
 #include "hub/settings.h"
 
+#include "base/ascii.h"
 #include "base/file.h"
 
 #include <algorithm>
@@ -14,12 +15,6 @@ constexpr std::uint64_t largest_config = 1 << 20;
 std::string value_of(const Environment& environment, const std::string& name) {
     const auto found = environment.find(name);
     return found == environment.end() ? std::string() : found->second;
-}
-
-std::string_view trimmed(std::string_view text) {
-    const auto first = text.find_first_not_of(" \t\r");
-    if (first == std::string_view::npos) return {};
-    return text.substr(first, text.find_last_not_of(" \t\r") - first + 1);
 }
 
 // [global] of one of pip's files: "key = value" or "key: value", comments on lines of their own.
