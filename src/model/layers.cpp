@@ -34,7 +34,7 @@ void apply_yarn(Loader& loader, Rope& rope, double base, double factor) {
         const double ramp = std::clamp((static_cast<double>(i) - low) / std::max(0.001, high - low), 0.0, 1.0);
         rope.frequency[i] *= ramp / factor + (1 - ramp);
     }
-    rope.magnitude = loader.number("rope.scaling.attn_factor", 0.1 * std::log(factor) + 1);
+    rope.magnitude = loader.number("rope.scaling.attn_factor", 1) * (0.1 * std::log(factor) + 1);
 }
 
 } // namespace
