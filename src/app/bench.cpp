@@ -3,6 +3,7 @@
 // Prefill is the time for a prompt of --prompt-tokens; decode is the time per step for --decode-tokens behind it. Each is
 // repeated; median, fastest and slowest are shown. A decode step must read every weight once: its bytes a second, as a
 // share of what a plain sum over memory reaches with the same threads, is how close to the machine's limit it runs.
+#include "app/bench_speculation.h"
 #include "app/loaded_model.h"
 #include "base/build_info.h"
 #include "base/terminal.h"
@@ -96,6 +97,10 @@ Result<Figures> measure(LoadedModel& model, std::size_t prompt_tokens, std::size
 Status bench(const Invocation& invocation) {
     constexpr std::size_t rows = 256;
     const Options& options = invocation.options;
+    if (!invocation.operands.empty()) {
+        if (invocation.operands[0] == "speculation") return bench_speculation(options);
+        return Error{ErrorKind::usage, fmt::format("bench has no part '{}'", invocation.operands[0]), "lucebox bench, or lucebox bench speculation"};
+    }
     const auto prompt_tokens = static_cast<std::size_t>(options.integer("prompt-tokens"));
     const auto decode_tokens = static_cast<std::size_t>(options.integer("decode-tokens"));
     LUCEBOX_TRY(LoadedModel model, LoadedModel::load(options, prompt_tokens + decode_tokens, rows));

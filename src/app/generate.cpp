@@ -1,6 +1,7 @@
-// lucebox generate: continues token ids, one plain step a token, for comparing this engine with others.
+// lucebox generate: continues token ids, for comparing this engine with others, with any speculation.
 #include "app/loaded_model.h"
 #include "base/npy.h"
+#include "decode/continue_text.h"
 #include "text/tokenizer.h"
 
 #include <fmt/format.h>
@@ -11,47 +12,49 @@
 namespace lucebox::app {
 namespace {
 
-struct Output {
-    std::vector<model::TokenId> tokens;
-    std::string_view finish_reason = "length";
-};
+using Json = nlohmann::ordered_json;
 
-// `tokenizer` may be null: then nothing ends the text but its length.
-Result<Output> continue_text(LoadedModel& model, const text::Tokenizer* tokenizer, std::span<const model::TokenId> prompt,
-                             const decode::SamplingParams& params, std::size_t max_tokens, std::size_t rows) {
-    for (std::size_t begin = 0; begin < prompt.size(); begin += rows) {
-        LUCEBOX_CHECK(model.feed(prompt.subspan(begin, std::min(rows, prompt.size() - begin)), false));
-    }
-    decode::TokenHistory history;
-    history.add_prompt(prompt);
-    decode::Sampler sampler;
-    std::vector<float> logits(model.runner->vocabulary());
-    Output output;
-    for (;;) {
-        const auto row = model.runner->logits(0);
-        std::copy(row.begin(), row.end(), logits.begin());
-        const model::TokenId token = sampler.sample(logits, params, history, prompt.size() + output.tokens.size()).token;
-        if (tokenizer && tokenizer->is_end_of_generation(token)) {
-            output.finish_reason = "stop";
-            return output;
+constexpr std::size_t rows_per_step = 256;
+
+// A path's proposals are its tokens; a tree's have parents (-1: the token that the step begins with).
+Json steps_json(const decode::ContinuedText& text, bool tree) {
+    Json steps = Json::array();
+    for (const decode::VerifiedStep& step : text.steps) {
+        Json tokens = Json::array(), parents = Json::array();
+        for (const decode::DraftNode& node : step.proposals) {
+            tokens.push_back(node.token);
+            parents.push_back(node.parent - 1);
         }
-        output.tokens.push_back(token);
-        if (output.tokens.size() == max_tokens) return output;
-        history.add_generated(token);
-        LUCEBOX_CHECK(model.feed({&token, 1}, false));
+        Json entry{{"start", step.start}, {"proposals", std::move(tokens)}, {"accepted", step.accepted}};
+        if (tree) entry["parents"] = std::move(parents);
+        steps.push_back(std::move(entry));
     }
+    return steps;
+}
+
+Json result_json(const decode::ContinuedText& text, std::size_t prompt_tokens, std::uint64_t seed, const decode::Speculation& speculation) {
+    Json json{{"tokens", text.tokens}, {"prompt_tokens", prompt_tokens}, {"finish_reason", text.ended ? "stop" : "length"}, {"seed", seed}};
+    json["speculation"] = speculation.name();
+    if (speculation.mode == decode::Speculation::Mode::off) return json;
+    json["drafted"] = text.stats.drafted;
+    json["accepted"] = text.stats.accepted;
+    json["steps"] = steps_json(text, speculation.mode != decode::Speculation::Mode::chain);
+    return json;
 }
 
 } // namespace
 
 Status generate(const Invocation& invocation) {
-    constexpr std::size_t rows = 256;
     const Options& options = invocation.options;
     if (options.is_set("tokens") == options.is_set("prompt")) {
         return Error{ErrorKind::usage, "generate needs either --tokens FILE.npy or --prompt TEXT", "see lucebox generate --help"};
     }
-    LUCEBOX_TRY(const decode::SamplingParams params, sampling_params(options, 0));
-    const auto max_tokens = static_cast<std::size_t>(options.integer("max-tokens"));
+    decode::ContinueOptions how;
+    LUCEBOX_TRY(how.sampling, sampling_params(options, 0));
+    how.max_tokens = static_cast<std::size_t>(options.integer("max-tokens"));
+    how.rows = rows_per_step;
+    how.keep_steps = options.boolean("json");
+    LUCEBOX_TRY(const decode::Speculation speculation, decode::parse_speculation(options.text("speculation")));
 
     std::vector<model::TokenId> prompt;
     std::unique_ptr<text::Tokenizer> tokenizer;
@@ -68,16 +71,27 @@ Status generate(const Invocation& invocation) {
         prompt = tokenizer->encode(options.text("prompt"), {.add_special = true, .parse_special = true});
     }
     if (prompt.empty()) return Error{ErrorKind::usage, "the prompt has no tokens"};
-    LUCEBOX_TRY(LoadedModel model, LoadedModel::load(options, prompt.size() + max_tokens, rows));
-    const bool to_the_end = options.boolean("ignore-eos");
-    LUCEBOX_TRY(const Output output,
-                continue_text(model, to_the_end ? nullptr : tokenizer.get(), prompt, params, max_tokens, rows));
+    if (tokenizer && !options.boolean("ignore-eos")) {
+        how.ends = [&](model::TokenId token) { return tokenizer->is_end_of_generation(token); };
+    }
+    LUCEBOX_TRY(LoadedModel model, LoadedModel::load(options, prompt.size() + how.max_tokens, rows_per_step));
+    std::optional<model::DflashFile> draft_file;
+    std::unique_ptr<model::DraftRunner> draft;
+    if (options.is_set("draft")) {
+        LUCEBOX_TRY(draft_file, model::DflashFile::open(options.path("draft")));
+        LUCEBOX_TRY(draft, model::DraftRunner::load(*draft_file, *model.device, *model.runner));
+    }
+    decode::Speculator speculator(speculation, *model.runner, draft.get());
+    model.runner->close(model.sequence); // measuring needs one
+    LUCEBOX_CHECK(speculator.measure());
+    LUCEBOX_TRY(model.sequence, model.runner->open());
+    LUCEBOX_TRY(const decode::ContinuedText output, decode::continue_text(*model.runner, speculator, model.sequence, prompt, how));
+
     const std::string text = tokenizer ? tokenizer->decode(output.tokens) : "";
     if (options.boolean("json")) {
-        nlohmann::ordered_json json{{"tokens", output.tokens}, {"prompt_tokens", prompt.size()},
-                                    {"finish_reason", output.finish_reason}, {"seed", params.seed}};
-        json["text"] = tokenizer ? nlohmann::ordered_json(text) : nlohmann::ordered_json();
-        fmt::print("{}\n", json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+        Json json = result_json(output, prompt.size(), how.sampling.seed, speculation);
+        json["text"] = tokenizer ? Json(text) : Json();
+        fmt::print("{}\n", json.dump(-1, ' ', false, Json::error_handler_t::replace));
     } else if (tokenizer) {
         fmt::print("{}\n", text);
     } else {

@@ -1,5 +1,6 @@
 // The program: reads the command line, environment and configuration, runs one command, prints its error.
 #include "app/commands.h"
+#include "app/draft.h"
 #include "base/log.h"
 #include "base/terminal.h"
 
@@ -21,7 +22,7 @@ struct Command {
 constexpr std::array implementations{
     Command{"serve", serve},       Command{"run", run},           Command{"check", check},   Command{"models", models},
     Command{"generate", generate}, Command{"logits", logits},     Command{"tokenize", tokenize},
-    Command{"quantize", quantize}, Command{"bench", bench},       Command{"config", config}, Command{"version", version},
+    Command{"draft", draft},       Command{"quantize", quantize}, Command{"bench", bench},       Command{"config", config}, Command{"version", version},
 };
 
 // The configuration file: LUCEBOX_CONFIG, else lucebox/config.toml in the user's configuration folder if there is one.

@@ -16,15 +16,16 @@ constexpr std::array commands{
     CommandSpec{"generate", "", "Continue token ids (.npy) or a prompt; prints ids or text."},
     CommandSpec{"logits", "", "Write the logits of every position of a token file (.npy)."},
     CommandSpec{"tokenize", "", "Turn text from --text or standard input into token ids."},
+    CommandSpec{"draft", "ACTION", "convert IN OUT: write a DFlash draft as GGUF. logits: what a draft computes, as .npy."},
     CommandSpec{"quantize", "IN OUT", "Write a GGUF with smaller weights."},
-    CommandSpec{"bench", "", "Measure prefill and decode speed against this machine's memory bandwidth."},
+    CommandSpec{"bench", "[speculation]", "Measure speed against this machine's memory; or shapes of speculation against plain decoding."},
     CommandSpec{"config", "", "Show every setting, its value, and where it came from."},
     CommandSpec{"version", "", "Say which build this is."},
 };
 
-constexpr std::string_view with_model = "serve run generate logits tokenize bench config";
+constexpr std::string_view with_model = "serve run generate logits draft tokenize bench config";
 constexpr std::string_view with_engine = "serve run config";
-constexpr std::string_view with_runner = "serve run generate logits bench config";
+constexpr std::string_view with_runner = "serve run generate logits draft bench config";
 constexpr std::string_view with_server = "serve config";
 constexpr std::string_view with_sampling = "run generate";
 
@@ -35,9 +36,14 @@ constexpr std::array options{
     OptionSpec{"device", choice, "model", "auto", "auto|cpu|cuda", with_runner, "Where to compute."},
     OptionSpec{"threads", integer, "model", "0", "0..1024", with_runner, "CPU threads; 0: one for each core."},
     OptionSpec{"reference", boolean, "model", "false", "", with_runner, "Use the plain kernels that the fast ones are checked against."},
-    OptionSpec{"context", integer, "model", "0", "0..16777216", with_engine,
-               "Tokens a conversation may hold; 0: what the model was trained for, at most 8192."},
+    OptionSpec{"context", integer, "model", "0", "0..16777216", "serve run draft config",
+               "Tokens a conversation may hold; 0: what the model was trained for, at most 8192. (draft logits: tokens before the block.)"},
     OptionSpec{"sequences", integer, "model", "4", "1..256", with_server, "Requests that run side by side."},
+
+    OptionSpec{"draft", path, "speculation", "", "", "generate draft bench config",
+               "DFlash draft of the model (GGUF, or safetensors with config.json): proposes tokens that one step verifies."},
+    OptionSpec{"speculation", text, "speculation", "auto", "", "generate bench config",
+               "off, auto, chain:K or tree:B: how many tokens are guessed a step. The text is the same with any."},
 
     OptionSpec{"host", text, "server", "127.0.0.1", "", with_server, "Address to listen on."},
     OptionSpec{"port", integer, "server", "8080", "0..65535", with_server, "Port to listen on; 0: any free one."},
@@ -65,16 +71,18 @@ constexpr std::array options{
     OptionSpec{"ignore-eos", boolean, "sampling", "false", "", "generate", "Go on behind the end of the answer."},
     OptionSpec{"system", text, "sampling", "", "", "run", "Instructions that open the conversation."},
 
-    OptionSpec{"tokens", path, "data", "", "", "logits generate", "Token ids, an integer .npy array."},
+    OptionSpec{"tokens", path, "data", "", "", "logits generate draft", "Token ids, an integer .npy array."},
     OptionSpec{"prompt", text, "data", "", "", "run generate", "Text to answer (run) or continue (generate)."},
     OptionSpec{"text", text, "data", "", "", "tokenize", "Text to tokenize; standard input if absent."},
     OptionSpec{"special", boolean, "data", "false", "", "tokenize", "Read control tokens written in the text as such."},
-    OptionSpec{"out", path, "data", "", "", "logits", "File to write, float32 .npy [positions, vocabulary]."},
+    OptionSpec{"out", path, "data", "", "", "logits draft", "File to write, float32 .npy [positions, vocabulary]."},
     OptionSpec{"rows-per-step", integer, "data", "256", "1..4096", "logits",
                "Tokens fed at a time; up to 64 is the decoding path."},
-    OptionSpec{"type", text, "data", "Q4_K_M", "", "quantize", "Target: a tensor type (Q8_0, Q4_0, Q4_K, Q6_K) or a mix (Q4_K_M)."},
+    OptionSpec{"type", text, "data", "Q4_K_M", "", "quantize draft", "Target: a tensor type (Q8_0, Q4_0, Q4_K, Q6_K) or a mix (Q4_K_M)."},
     OptionSpec{"prompt-tokens", integer, "bench", "512", "1..", "bench", "Length of the measured prompt."},
     OptionSpec{"decode-tokens", integer, "bench", "128", "1..", "bench", "Length of the measured answer."},
+    OptionSpec{"rewrite-lines", integer, "bench", "0", "0..100000", "bench",
+               "bench speculation: instead of twelve tasks, the rewriting of a file with this many lines."},
     OptionSpec{"repetitions", integer, "bench", "5", "1..1000", "bench", "How often each is measured."},
     OptionSpec{"json", boolean, "output", "false", "", "check models generate tokenize bench config version",
                "Print JSON for programs."},

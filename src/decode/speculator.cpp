@@ -1,0 +1,269 @@
+#include "decode/speculator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+namespace lucebox::decode {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Mode = Speculation::Mode;
+
+constexpr std::size_t draft_width = 8;          // candidates for each depth; as in the DDTree paper's trees of this size
+constexpr std::size_t steps_between_probes = 64; // of a draft that did not pay lately
+constexpr double least_gain = 1.03;             // what a shape must promise over a plain step: estimates are noisy
+constexpr double longest_measurement = 1;       // seconds
+
+double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+} // namespace
+
+Speculator::Speculator(const Speculation& speculation, model::Runner& runner, model::DraftRunner* draft)
+    : speculation_(speculation), runner_(runner), draft_(draft), states_(runner.options().sequences) {}
+
+Status Speculator::measure() {
+    if (!automatic()) return Ok{};
+    LUCEBOX_TRY(const model::SequenceId sequence, runner_.open());
+    const auto begin = Clock::now();
+    std::vector<model::Row> rows;
+    for (const std::size_t size : StepCosts::sizes) {
+        if (size > std::min<std::size_t>(compute::max_tree_rows, runner_.options().rows)) break;
+        double best = std::numeric_limits<double>::infinity();
+        for (int repetition = 0; repetition < (size == 1 ? 3 : 2); ++repetition) {
+            rows.clear();
+            for (std::size_t i = 0; i < size; ++i) rows.push_back({sequence, 0, static_cast<std::int32_t>(i) - 1, true, false});
+            const auto start = Clock::now();
+            LUCEBOX_CHECK(runner_.step(rows, model::Commit::later));
+            runner_.logits(0);
+            best = std::min(best, since(start));
+        }
+        costs_.set(size, best);
+        if (since(begin) > longest_measurement) break;
+    }
+    if (draft_) {
+        draft_->clear(sequence);
+        const model::DraftRunner::Block block{sequence, 0};
+        for (int repetition = 0; repetition < 2; ++repetition) {
+            const auto start = Clock::now();
+            draft_->propose({&block, 1}, draft_->block() - 1, draft_width);
+            draft_seconds_ = since(start);
+        }
+    }
+    runner_.close(sequence);
+    return Ok{};
+}
+
+void Speculator::open(model::SequenceId sequence, std::span<const TokenId> prompt) {
+    if (draft_) draft_->clear(sequence);
+    State& s = state(sequence);
+    s.index.clear();
+    s.acceptance.clear();
+    s.stats = {};
+    s.tree.reset(0);
+    s.rate_with_draft = std::numeric_limits<double>::infinity();
+    s.steps_without_draft = 0;
+    if (speculation_.mode != Mode::off) s.index.add(prompt);
+}
+
+void Speculator::add(model::SequenceId sequence, TokenId token) {
+    if (speculation_.mode != Mode::off) state(sequence).index.add(token);
+}
+
+// Fills the state's chains: what followed where the text read as it does now.
+void Speculator::look_up(State& s, const Ask& ask) {
+    const std::size_t most = std::min(ask.depth, speculation_.budget);
+    s.index.find(speculation_.mode == Mode::chain ? 1 : most_chains, s.matches);
+    s.chains.resize(s.matches.size());
+    const auto text = s.index.text();
+    for (std::size_t i = 0; i < s.matches.size(); ++i) {
+        const LookupIndex::Match& match = s.matches[i];
+        const std::uint8_t origin = match.length == 0 ? from_continuation : i == 0 ? from_best_match : from_other_match;
+        std::vector<Candidate>& chain = s.chains[i];
+        chain.clear();
+        for (std::size_t depth = 0; depth < most; ++depth) {
+            // Behind the end of the text its repetition is assumed to go on.
+            const std::size_t place = match.next + depth, period = text.size() - match.next;
+            const TokenId token = place < text.size() ? text[place] : chain[depth - period].token;
+            const auto evidence = static_cast<float>(match.length + depth);
+            const float logprob = s.acceptance.logprob(all_, origin, static_cast<std::int32_t>(depth) + 1, evidence);
+            chain.push_back({token, logprob, origin, evidence});
+        }
+    }
+}
+
+// Tokens a second that the best number of the tree's nodes promises, in a step of `rows` rows besides.
+double Speculator::best_rate(const DraftTree& tree, std::size_t rows, double overhead) const {
+    double tokens = 1, best = tokens / (costs_.seconds(rows) + overhead);
+    for (std::size_t node = 1; node < tree.nodes().size(); ++node) {
+        tokens += std::exp(tree.nodes()[node].score);
+        best = std::max(best, tokens / (costs_.seconds(rows + node) + overhead));
+    }
+    return best;
+}
+
+// Whether running the draft promises more than what is known without it. Now and then it runs anyway, to see.
+bool Speculator::wants_draft(State& s, const Ask& ask, std::size_t rows) {
+    if (!draft_ || ask.depth == 0 || draft_->length(ask.sequence) != runner_.length(ask.sequence)) return false;
+    if (!automatic()) return true;
+    grow(s, ask); // by lookup alone
+    const bool wanted = s.rate_with_draft > best_rate(s.tree, rows, 0) || ++s.steps_without_draft >= steps_between_probes;
+    s.tree.reset(ask.last);
+    return wanted;
+}
+
+void Speculator::run_draft(std::span<const Ask> asks) {
+    blocks_.clear();
+    std::size_t deepest = 0;
+    for (const Ask& ask : asks) {
+        if (!state(ask.sequence).drafting) continue;
+        blocks_.push_back({ask.sequence, ask.last});
+        deepest = std::max(deepest, std::min(ask.depth, speculation_.budget));
+    }
+    if (blocks_.empty()) return;
+    const std::size_t depth = std::min(deepest, draft_->block() - 1);
+    const bool wide = automatic() || (speculation_.mode == Mode::tree && speculation_.budget > draft_->block() - 1);
+    const auto start = Clock::now();
+    draft_->propose(blocks_, depth, wide ? draft_width : 1);
+    const double seconds = since(start);
+    draft_seconds_ = draft_seconds_ == 0 ? seconds : 0.9 * draft_seconds_ + 0.1 * seconds;
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+        State& s = state(blocks_[i].sequence);
+        s.steps_without_draft = 0;
+        s.depths.resize(depth);
+        for (std::size_t d = 1; d <= depth; ++d) {
+            const auto tokens = draft_->tokens(i, d);
+            const auto logprobs = draft_->logprobs(i, d);
+            std::vector<Candidate>& candidates = s.depths[d - 1];
+            candidates.clear();
+            for (std::size_t rank = 0; rank < tokens.size(); ++rank) {
+                const float logprob = automatic() ? s.acceptance.logprob(all_, from_draft, static_cast<std::int32_t>(d), logprobs[rank])
+                                                  : logprobs[rank];
+                candidates.push_back({tokens[rank], logprob, from_draft, logprobs[rank]});
+            }
+            std::ranges::stable_sort(candidates, std::greater{}, &Candidate::logprob);
+        }
+    }
+}
+
+void Speculator::grow(State& s, const Ask& ask) {
+    depth_views_.clear();
+    chain_views_.clear();
+    for (std::size_t d = 0; d < std::min(s.depths.size(), ask.depth); ++d) depth_views_.push_back(s.depths[d]);
+    // A fixed shape is the draft's own, where there is one: what it proposes can be compared with other programs.
+    if (automatic() || !s.drafting) {
+        for (const auto& chain : s.chains) chain_views_.push_back(chain);
+    }
+    s.tree.reset(ask.last);
+    s.tree.grow(depth_views_, chain_views_, speculation_.budget, !automatic());
+}
+
+void Speculator::plan(std::span<const Ask> asks, std::size_t most_nodes) {
+    for (const Ask& ask : asks) {
+        State& s = state(ask.sequence);
+        s.tree.reset(ask.last);
+        s.depths.clear();
+        s.chains.clear();
+        s.drafting = false;
+        if (speculation_.mode == Mode::off || ask.depth == 0) continue;
+        look_up(s, ask);
+        s.drafting = wants_draft(s, ask, asks.size());
+    }
+    if (speculation_.mode == Mode::off) return;
+    if (draft_) run_draft(asks);
+    bool drafted = false;
+    for (const Ask& ask : asks) {
+        State& s = state(ask.sequence);
+        if (ask.depth == 0) continue;
+        grow(s, ask);
+        if (!s.drafting) continue;
+        drafted = true;
+        const double rate = best_rate(s.tree, asks.size(), draft_seconds_);
+        s.rate_with_draft = std::isinf(s.rate_with_draft) ? rate : 0.8 * s.rate_with_draft + 0.2 * rate;
+    }
+    choose_sizes(asks, most_nodes, drafted ? draft_seconds_ : 0);
+}
+
+// Cuts the trees to the number of nodes, over all sequences, that promises most.
+void Speculator::choose_sizes(std::span<const Ask> asks, std::size_t most_nodes, double draft_seconds) {
+    choices_.clear();
+    for (std::size_t i = 0; i < asks.size(); ++i) {
+        const auto nodes = state(asks[i].sequence).tree.nodes();
+        for (std::size_t node = 1; node < nodes.size(); ++node) {
+            choices_.push_back({nodes[node].score, static_cast<std::uint32_t>(i), static_cast<std::uint32_t>(node)});
+        }
+    }
+    std::size_t keep = std::min(choices_.size(), most_nodes);
+    if (automatic()) {
+        // Scores never rise along a tree's nodes here, so the best of all sequences are a head of each.
+        std::ranges::stable_sort(choices_, [](const Choice& a, const Choice& b) { return a.score > b.score; });
+        double tokens = static_cast<double>(asks.size());
+        double best = tokens / (costs_.seconds(asks.size()) + draft_seconds) * least_gain;
+        const std::size_t most = keep;
+        keep = 0;
+        for (std::size_t n = 1; n <= most; ++n) {
+            tokens += std::exp(choices_[n - 1].score);
+            const double rate = tokens / (costs_.seconds(asks.size() + n) + draft_seconds);
+            if (rate <= best) continue;
+            best = rate;
+            keep = n;
+        }
+    } else { // by node, so that all sequences get their share
+        std::ranges::stable_sort(choices_, [](const Choice& a, const Choice& b) { return a.node < b.node; });
+    }
+    for (std::size_t i = 0; i < asks.size(); ++i) {
+        const auto mine = std::ranges::count_if(choices_.begin(), choices_.begin() + static_cast<std::ptrdiff_t>(keep),
+                                                [&](const Choice& choice) { return choice.ask == i; });
+        state(asks[i].sequence).tree.truncate(static_cast<std::size_t>(mine));
+    }
+}
+
+void Speculator::verified(model::SequenceId sequence, std::span<const std::int32_t> nodes, TokenId next) {
+    State& s = state(sequence);
+    const auto all_nodes = s.tree.nodes();
+    SpeculationStats& stats = s.stats;
+    ++stats.steps;
+    stats.drafted += s.tree.drafted();
+    stats.accepted += nodes.size() - 1;
+    stats.tokens += nodes.size() - 1 + (next >= 0 ? 1 : 0);
+    for (std::size_t i = 0; i < nodes.size(); ++i) { // was there anything below this node, and was it taken?
+        const std::size_t position = std::min(i, SpeculationStats::positions - 1);
+        const bool taken = i + 1 < nodes.size();
+        if (!taken && next < 0) break;
+        if (std::ranges::find(all_nodes, nodes[i], &DraftNode::parent) == all_nodes.end()) continue;
+        ++stats.tried_at[position];
+        if (taken) ++stats.accepted_at[position];
+    }
+    for (std::size_t i = 1; i < nodes.size(); ++i) {
+        stats.accepted_from_lookup += all_nodes[static_cast<std::size_t>(nodes[i])].origin != from_draft ? 1 : 0;
+    }
+    if (speculation_.mode == Mode::off) return;
+
+    // Every guess is judged by what the text became, also those that were not verified.
+    const std::size_t known = nodes.size() - 1 + (next >= 0 ? 1 : 0);
+    const auto actual = [&](std::size_t depth) { // from 1
+        return depth < nodes.size() ? all_nodes[static_cast<std::size_t>(nodes[depth])].token : next;
+    };
+    const auto judge = [&](const Candidate& candidate, std::size_t depth) {
+        const bool right = candidate.token == actual(depth);
+        all_.observe(candidate.origin, static_cast<std::int32_t>(depth), candidate.evidence, right);
+        s.acceptance.observe(candidate.origin, static_cast<std::int32_t>(depth), candidate.evidence, right);
+        return right;
+    };
+    for (const auto& chain : s.chains) {
+        for (std::size_t depth = 1; depth <= std::min(chain.size(), known); ++depth) {
+            if (!judge(chain[depth - 1], depth)) break;
+        }
+    }
+    for (std::size_t depth = 1; depth <= std::min(s.depths.size(), known); ++depth) {
+        for (const Candidate& candidate : s.depths[depth - 1]) judge(candidate, depth);
+    }
+}
+
+void Speculator::committed(model::SequenceId sequence, std::span<const std::int32_t> rows) {
+    if (draft_ && speculation_.mode != Mode::off) draft_->append(sequence, rows);
+}
+
+void Speculator::observe(std::size_t rows, double seconds) { costs_.observe(rows, seconds); }
+
+} // namespace lucebox::decode

@@ -1,0 +1,189 @@
+// The contract that makes speculation safe to leave on: with the same seed and settings, the text with any speculation is
+// the text without it, token for token. And the guesses are the draft's own: traces of other programs come out the same.
+#include "../model/oracle.h"
+
+#include "decode/continue_text.h"
+
+#include <fmt/format.h>
+
+#include <optional>
+
+namespace lucebox::decode::testing {
+namespace {
+
+using model::DflashFile;
+using model::DraftRunner;
+using model::testing::oracle_path;
+using model::testing::Rig;
+
+struct Case {
+    const char* folder;
+    const char* draft; // null: none
+};
+
+std::string name_of(const ::testing::TestParamInfo<Case>& info) {
+    std::string name = fmt::format("{}_{}", info.param.folder, info.param.draft ? info.param.draft : "lookup");
+    for (char& c : name) {
+        if (c == '-' || c == '.') c = '_';
+    }
+    return name;
+}
+
+class SpeculationTest : public ::testing::TestWithParam<Case> {
+protected:
+    std::filesystem::path folder = oracle_path(GetParam().folder);
+    Rig rig{folder / "model.gguf", {.context = 400, .sequences = 4, .rows = 256, .kv_type = {}}, {.threads = 1, .reference = false}};
+    std::optional<DflashFile> file;
+    std::unique_ptr<DraftRunner> draft;
+
+    void SetUp() override {
+        if (!GetParam().draft) return;
+        auto opened = DflashFile::open(folder / GetParam().draft);
+        ASSERT_TRUE(opened) << opened.error().message;
+        file.emplace(std::move(*opened));
+        auto loaded = DraftRunner::load(*file, *rig.device, *rig.runner);
+        ASSERT_TRUE(loaded) << loaded.error().message;
+        draft = std::move(*loaded);
+    }
+
+    std::vector<TokenId> prompt(std::uint64_t seed) const {
+        const auto array = read_npy_tokens(folder / (std::filesystem::exists(folder / "sequence.npy") ? "sequence.npy" : "tokens.npy"));
+        const std::vector<TokenId>& tokens = *array;
+        const std::size_t begin = seed * 5 % 30;
+        std::vector<TokenId> out(tokens.begin() + static_cast<std::ptrdiff_t>(begin),
+                                 tokens.begin() + static_cast<std::ptrdiff_t>(std::min(tokens.size(), begin + 20 + seed % 11)));
+        const std::vector<TokenId> again = out; // something to look up
+        out.insert(out.end(), again.begin(), again.begin() + static_cast<std::ptrdiff_t>(again.size() / 2));
+        return out;
+    }
+
+    ContinuedText text(const Speculation& speculation, const ContinueOptions& options, std::span<const TokenId> prompt) {
+        Speculator speculator(speculation, *rig.runner, draft.get());
+        const model::SequenceId sequence = rig.open();
+        auto continued = continue_text(*rig.runner, speculator, sequence, prompt, options);
+        rig.runner->close(sequence);
+        EXPECT_TRUE(continued) << (continued ? "" : continued.error().message);
+        return continued ? std::move(*continued) : ContinuedText{};
+    }
+
+    static std::vector<SamplingParams> settings() {
+        std::vector<SamplingParams> all(5);
+        all[0].temperature = 0;
+        all[1].temperature = 0;
+        all[1].repetition_penalty = 1.2f;
+        all[1].frequency_penalty = 0.3f;
+        all[2].temperature = 0.7f;
+        all[2].top_p = 0.9f;
+        all[3].temperature = 0.7f;
+        all[3].top_k = 20;
+        all[3].presence_penalty = 0.5f;
+        all[4].temperature = 1.3f;
+        all[4].min_p = 0.05f;
+        return all;
+    }
+};
+
+std::vector<Speculation> shapes() {
+    std::vector<Speculation> all{{Speculation::Mode::automatic, most_draft_nodes}};
+    for (const std::size_t budget : {1, 8, 16, 22, 32, 48, 63}) {
+        all.push_back({Speculation::Mode::tree, budget});
+        all.push_back({Speculation::Mode::chain, budget});
+    }
+    return all;
+}
+
+TEST_P(SpeculationTest, AnySpeculationGivesTheTextOfPlainDecoding) {
+    std::uint64_t accepted = 0, drafted = 0, seed = 0;
+    const auto all = shapes();
+    for (SamplingParams params : settings()) {
+        params.seed = ++seed;
+        const ContinueOptions options{params, 32, 7 + 60 * seed, {}, false};
+        const auto start = prompt(seed);
+        const ContinuedText plain = text({}, options, start);
+        ASSERT_EQ(plain.tokens.size(), 32u);
+        ASSERT_EQ(plain.stats.drafted, 0u);
+        for (std::size_t i = seed % 2; i < all.size(); i += 2) { // each with every other setting
+            const ContinuedText got = text(all[i], options, start);
+            ASSERT_EQ(got.tokens, plain.tokens) << all[i].name() << " at temperature " << params.temperature << ", seed " << seed;
+            accepted += got.stats.accepted;
+            drafted += got.stats.drafted;
+            ASSERT_LE(got.stats.accepted, got.stats.drafted);
+            ASSERT_EQ(got.stats.tokens + 1, got.tokens.size()); // the first token came with the prompt
+        }
+    }
+    EXPECT_GT(drafted, 100u) << "nothing was speculated";
+    if (GetParam().draft) {
+        EXPECT_GT(accepted, 5u);
+    }
+}
+
+TEST_P(SpeculationTest, LogprobsAndEndingsAreThoseOfPlainDecoding) {
+    SamplingParams params;
+    params.temperature = 0.7f;
+    params.seed = 4;
+    ContinueOptions options{params, 40, 256, {}, false};
+    const auto start = prompt(4);
+    const ContinuedText whole = text({}, options, start);
+    const TokenId end = whole.tokens[whole.tokens.size() / 2];
+    options.ends = [end](TokenId token) { return token == end; };
+    const ContinuedText plain = text({}, options, start);
+    EXPECT_TRUE(plain.ended);
+    for (const Speculation& speculation : shapes()) {
+        const ContinuedText got = text(speculation, options, start);
+        EXPECT_EQ(got.tokens, plain.tokens) << speculation.name();
+        EXPECT_TRUE(got.ended);
+    }
+}
+
+TEST_P(SpeculationTest, AcceptanceDoesNotFallAsTheBudgetGrows) {
+    SamplingParams params;
+    params.temperature = 0;
+    const ContinueOptions options{params, 64, 256, {}, false};
+    const auto start = prompt(2);
+    std::uint64_t steps_before = 64;
+    // Trees of one builder: below the draft's depth a tree is its chain.
+    for (const std::size_t budget : {1, 8, 16, 22, 32, 48, 63}) {
+        const ContinuedText got = text({Speculation::Mode::tree, budget}, options, start);
+        EXPECT_LE(got.stats.steps, steps_before + 1) << "budget " << budget; // where a step ends may shift the last ones by one
+        steps_before = got.stats.steps;
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, SpeculationTest,
+                         ::testing::Values(Case{"dflash-qwen3", "draft.gguf"}, Case{"dflash-qwen35", "draft_swa.gguf"},
+                                           Case{"llama", nullptr}, Case{"gemma3", nullptr}),
+                         name_of);
+
+class Traces : public SpeculationTest {};
+
+TEST_P(Traces, AChainOfTheDraftGivesTheTraceOfTheReference) {
+    const std::string tag = std::filesystem::path(GetParam().draft).stem();
+    const auto trace = nlohmann::json::parse(std::ifstream(folder / fmt::format("{}_trace.json", tag)));
+    const auto sequence = read_npy_tokens(folder / "sequence.npy");
+    ASSERT_TRUE(sequence);
+    const auto expected = trace["tokens"].get<std::vector<TokenId>>();
+    SamplingParams params;
+    params.temperature = 0;
+    const ContinueOptions options{params, expected.size(), 256, {}, true};
+    const ContinuedText got = text({Speculation::Mode::chain, draft->block() - 1}, options,
+                                   std::span(*sequence).first(trace["prompt_len"].get<std::size_t>()));
+    EXPECT_EQ(got.tokens, expected);
+    ASSERT_GE(trace["steps"].size(), got.steps.size());
+    for (std::size_t i = 0; i + 1 < got.steps.size(); ++i) { // the last one may be cut short by the text's length
+        const auto& step = trace["steps"][i];
+        ASSERT_EQ(got.steps[i].start, step["start"].get<std::size_t>());
+        ASSERT_EQ(got.steps[i].accepted, step["accepted"].get<std::size_t>()) << "step " << i;
+        const auto proposals = step["draft"].get<std::vector<TokenId>>();
+        for (std::size_t k = 0; k < std::min(got.steps[i].accepted + 1, got.steps[i].proposals.size()); ++k) {
+            ASSERT_EQ(got.steps[i].proposals[k].token, proposals[k]) << "step " << i << " proposal " << k;
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Traces,
+                         ::testing::Values(Case{"dflash-qwen3", "draft.gguf"}, Case{"dflash-qwen35", "draft.gguf"},
+                                           Case{"dflash-qwen35", "draft_swa.gguf"}),
+                         name_of);
+
+} // namespace
+} // namespace lucebox::decode::testing
