@@ -2,6 +2,7 @@
 
 #include "compute/cpu/cpu_device.h"
 #include "engine/generation.h"
+#include "engine/prefix_cache.h"
 #include "gguf/model_file.h"
 #include "model/runner.h"
 
@@ -67,6 +68,7 @@ struct Engine::State {
 
     // Of the engine's thread alone.
     std::vector<std::unique_ptr<Generation>> running;
+    std::optional<PrefixCache> prefixes;
     decode::Sampler sampler;
     std::vector<model::Row> rows;
     std::thread thread;
@@ -114,6 +116,7 @@ Status Engine::State::load(std::function<void(double)> progress) {
     runner_options.sequences = options.sequences;
     runner_options.rows = std::max(rows_per_step, options.sequences);
     LUCEBOX_TRY(runner, model::Runner::load(file, *device, runner_options, std::move(progress)));
+    prefixes.emplace(*runner);
     if (static_cast<std::size_t>(tokenizer->vocabulary_size()) > runner->vocabulary()) {
         return Error{ErrorKind::invalid_data, fmt::format("tokenizer.ggml.tokens has {} entries, but token_embd.weight has {} rows",
                                                           tokenizer->vocabulary_size(), runner->vocabulary())};
@@ -136,7 +139,8 @@ bool Engine::State::admit() {
         running.push_back(std::move(waiting.front()));
         waiting.pop_front();
         lock.unlock();
-        running.back()->start(*runner->open());
+        const auto [sequence, kept] = prefixes->claim(running.back()->prompt());
+        running.back()->start(sequence, kept);
         lock.lock();
     }
     return true;
@@ -195,7 +199,14 @@ void Engine::State::retire() {
             stats.kv_tokens += runner->length(generation->sequence());
             return false;
         }
-        runner->close(generation->sequence());
+        // What a failed step left behind is not trusted.
+        if (generation->reason() == FinishReason::error || !options.reuse_prefixes) {
+            runner->close(generation->sequence());
+        } else {
+            prefixes->rest(generation->sequence(), generation->tokens().first(runner->length(generation->sequence())));
+        }
+        (generation->kept() > 0 ? stats.prefix_hits : stats.prefix_misses) += 1;
+        stats.prefix_tokens += generation->kept();
         switch (generation->reason()) {
         case FinishReason::cancelled: ++stats.requests_cancelled; break;
         case FinishReason::error: ++stats.requests_failed; break;
@@ -204,6 +215,8 @@ void Engine::State::retire() {
         return true;
     });
     stats.running = running.size();
+    stats.resting = prefixes->resting();
+    stats.kv_tokens += prefixes->tokens();
 }
 
 void Engine::State::fail_all(const Error& error) {

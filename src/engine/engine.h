@@ -86,6 +86,7 @@ struct Options {
     std::size_t sequences = 4;      // requests that run side by side
     std::size_t queue = 64;         // requests that wait; more are refused with ErrorKind::unavailable
     std::size_t threads = 0;        // 0: one for each core
+    bool reuse_prefixes = true;     // a request goes on from what an earlier one left behind; the results are the same
     bool reference_kernels = false; // the plain kernels, for checking the fast ones
 };
 
@@ -107,7 +108,9 @@ struct Stats { // since start; monotonic unless said otherwise
     std::uint64_t requests_finished = 0, requests_cancelled = 0, requests_failed = 0, requests_refused = 0;
     std::uint64_t prompt_tokens = 0, generated_tokens = 0, steps = 0;
     double prompt_seconds = 0, generation_seconds = 0;
+    std::uint64_t prefix_hits = 0, prefix_misses = 0, prefix_tokens = 0; // requests; prompt tokens that needed no work
     std::size_t running = 0, waiting = 0; // now
+    std::size_t resting = 0;              // now: ended sequences whose tokens are kept
     std::size_t kv_tokens = 0;            // now, over all sequences
 };
 

@@ -18,8 +18,9 @@ Finished finished_by(FinishReason reason) {
 
 } // namespace
 
-void Generation::start(model::SequenceId sequence) {
+void Generation::start(model::SequenceId sequence, std::size_t kept) {
     sequence_ = sequence;
+    kept_ = fed_ = kept;
     started_ = Clock::now();
     timings_.queued = seconds(started_ - submitted_);
 }
@@ -118,6 +119,7 @@ void Generation::end(Finished finished) {
     reason_ = finished.reason;
     finished.prompt_tokens = request_.prompt.size();
     finished.generated_tokens = generated_;
+    finished.cached_tokens = kept_;
     finished.reasoning_tokens = guide_.reasoning_tokens();
     finished.reasoning_close = guide_.close();
     finished.timings = timings_;

@@ -29,7 +29,8 @@ public:
     bool decoding() const { return fed_ == request_.prompt.size(); }
     std::size_t prompt_left() const { return request_.prompt.size() - fed_; }
 
-    void start(model::SequenceId sequence);
+    // In a sequence that holds the prompt's first `kept` tokens already.
+    void start(model::SequenceId sequence, std::size_t kept);
 
     void begin_step() { output_ = -1; }
     // Appends rows to a step: a piece of the prompt, or the last token. Remembers which output will be its own.
@@ -39,6 +40,9 @@ public:
     std::size_t advance(model::Runner& runner, decode::Sampler& sampler, std::size_t context);
     void finish(FinishReason reason, std::optional<Error> error = {});
 
+    std::span<const TokenId> prompt() const { return request_.prompt; }
+    std::span<const TokenId> tokens() const { return history_.tokens(); } // prompt and answer
+    std::size_t kept() const { return kept_; }
     std::size_t prompt_tokens() const { return request_.prompt.size(); }
     std::size_t generated_tokens() const { return generated_; }
     FinishReason reason() const { return reason_; }
@@ -61,6 +65,7 @@ private:
     text::Utf8Stream utf8_;
 
     model::SequenceId sequence_ = -1;
+    std::size_t kept_ = 0;       // prompt tokens that needed no step
     std::size_t fed_ = 0;        // prompt tokens given to steps
     std::size_t generated_ = 0;
     std::int64_t output_ = -1;   // of the step that runs; -1: none

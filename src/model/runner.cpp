@@ -81,6 +81,19 @@ Result<SequenceId> Runner::open() {
 
 void Runner::close(SequenceId sequence) { sequences_[static_cast<std::size_t>(sequence)].open = false; }
 
+bool Runner::rewindable(SequenceId sequence, std::size_t length) const {
+    const std::size_t committed = sequences_[static_cast<std::size_t>(sequence)].committed;
+    return length == committed || (length < committed && !has_recurrent_);
+}
+
+Status Runner::rewind(SequenceId sequence, std::size_t length) {
+    if (!rewindable(sequence, length)) {
+        return usage(fmt::format("sequence {} cannot go back from {} tokens to {}", sequence, this->length(sequence), length));
+    }
+    sequences_[static_cast<std::size_t>(sequence)].committed = length;
+    return Ok{};
+}
+
 Status Runner::check_row(std::span<const Row> rows, std::size_t index) const {
     const Row& row = rows[index];
     const auto sequence = static_cast<std::size_t>(row.sequence);

@@ -52,6 +52,9 @@ public:
     // A slot for a new, empty sequence; unavailable when all are taken.
     Result<SequenceId> open();
     void close(SequenceId sequence);
+    // Whether the sequence can go back to its first `length` tokens, and going back. Recurrent layers hold no past.
+    bool rewindable(SequenceId sequence, std::size_t length) const;
+    Status rewind(SequenceId sequence, std::size_t length);
     std::size_t length(SequenceId sequence) const { return sequences_[static_cast<std::size_t>(sequence)].committed; }
 
     // Rows of a sequence must be neighbours, parents before children. Errors are the caller's (usage) and leave every

@@ -1,0 +1,154 @@
+// The engine over small models: what is kept between requests, and answers that are held to a form.
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+namespace lucebox::engine {
+namespace {
+
+struct Answer {
+    std::vector<TokenId> tokens;
+    std::vector<float> logprobs;
+    std::string text;
+    Finished finished;
+};
+
+class Prefixes : public testing::TestWithParam<const char*> {
+protected:
+    static std::unique_ptr<Engine> load(bool reuse, const char* model = nullptr) {
+        Options options;
+        options.model = std::string("tests/data/oracle/") + (model ? model : GetParam()) + "/model.gguf";
+        options.context = 256;
+        options.sequences = 2;
+        options.threads = 2;
+        options.reuse_prefixes = reuse;
+        auto engine = Engine::load(options);
+        EXPECT_TRUE(engine) << engine.error().message;
+        return std::move(*engine);
+    }
+    static Answer run(Engine& engine, Request request) {
+        std::mutex mutex;
+        std::condition_variable done;
+        bool finished = false;
+        Answer answer;
+        const auto id = engine.submit(std::move(request), [&](Event&& event) {
+            const std::lock_guard lock(mutex);
+            if (auto* generated = std::get_if<Generated>(&event)) {
+                answer.tokens.push_back(generated->sample.token);
+                answer.logprobs.push_back(generated->sample.logprob);
+                answer.text += generated->text;
+            }
+            if (auto* end = std::get_if<Finished>(&event)) {
+                answer.text += end->text;
+                answer.finished = std::move(*end);
+                finished = true;
+                done.notify_all();
+            }
+        });
+        EXPECT_TRUE(id) << id.error().message;
+        std::unique_lock lock(mutex);
+        done.wait(lock, [&] { return finished; });
+        return answer;
+    }
+    // An answer's last event comes a moment before its sequence is put away.
+    static Stats settled(const Engine& engine) {
+        while (engine.stats().running > 0) std::this_thread::yield();
+        return engine.stats();
+    }
+    static Request request(std::vector<TokenId> prompt, std::size_t most = 12) {
+        Request made;
+        made.prompt = std::move(prompt);
+        made.max_tokens = most;
+        made.ignore_end = true;
+        made.logprobs = true;
+        made.sampling.temperature = 0.9f;
+        made.sampling.seed = 5;
+        return made;
+    }
+    static std::vector<TokenId> words(std::size_t count, TokenId first) {
+        std::vector<TokenId> ids;
+        for (std::size_t i = 0; i < count; ++i) ids.push_back(10 + (first + static_cast<TokenId>(i) * 7) % 80);
+        return ids;
+    }
+    static std::vector<TokenId> joined(std::vector<TokenId> a, const std::vector<TokenId>& b) {
+        a.insert(a.end(), b.begin(), b.end());
+        return a;
+    }
+};
+
+TEST_P(Prefixes, ASecondTurnGivesTheColdRunsBitsFromWhatIsKept) {
+    const auto warm = load(true), cold = load(false);
+    const auto opening = words(50, 3);
+    const auto first = run(*warm, request(opening));
+    EXPECT_EQ(first.finished.cached_tokens, 0u);
+    const auto second = joined(joined(opening, first.tokens), words(20, 9));
+    const auto again = run(*warm, request(second)), expected = run(*cold, request(second));
+    EXPECT_EQ(again.finished.cached_tokens, opening.size() + first.tokens.size() - 1); // the last token was never read
+    EXPECT_EQ(expected.finished.cached_tokens, 0u);
+    EXPECT_EQ(again.tokens, expected.tokens);
+    EXPECT_EQ(again.logprobs, expected.logprobs);
+    EXPECT_EQ(settled(*warm).prefix_hits, 1u);
+    EXPECT_EQ(settled(*cold).prefix_hits, 0u);
+}
+
+TEST_P(Prefixes, AnAnswerThatWasChangedKeepsItsBeginning) {
+    const bool keeps_past = std::string(GetParam()) != "qwen35"; // recurrent layers hold no past
+    const auto warm = load(true), cold = load(false);
+    const auto opening = words(50, 3);
+    static_cast<void>(run(*warm, request(opening)));
+    const auto edited = joined(opening, words(20, 40));
+    const auto again = run(*warm, request(edited)), expected = run(*cold, request(edited));
+    EXPECT_EQ(again.finished.cached_tokens, keeps_past ? opening.size() : 0u);
+    EXPECT_EQ(again.logprobs, expected.logprobs);
+    // The same prompt once more: all but its last token.
+    EXPECT_EQ(run(*warm, request(edited)).logprobs, expected.logprobs);
+}
+
+TEST_P(Prefixes, ConversationsSideBySideKeepWhatIsTheirs) {
+    const auto warm = load(true), cold = load(false);
+    std::vector<TokenId> talks[2] = {words(40, 1), words(40, 2)};
+    for (int turn = 0; turn < 3; ++turn) {
+        for (auto& talk : talks) {
+            const auto answer = run(*warm, request(talk));
+            EXPECT_EQ(answer.logprobs, run(*cold, request(talk)).logprobs);
+            EXPECT_EQ(answer.finished.cached_tokens > 0, turn > 0);
+            talk = joined(joined(talk, answer.tokens), words(5, static_cast<TokenId>(turn)));
+        }
+    }
+    EXPECT_EQ(settled(*warm).resting, 2u);
+    static_cast<void>(run(*warm, request(words(30, 77)))); // a third one takes the oldest's place
+    EXPECT_EQ(settled(*warm).resting, 2u);
+    EXPECT_EQ(run(*warm, request(talks[1])).finished.cached_tokens > 0, true);
+    EXPECT_EQ(run(*warm, request(talks[0])).finished.cached_tokens, 0u);
+}
+
+TEST_P(Prefixes, AGrammarHoldsAndChangesNothingThatWasValid) {
+    const auto engine = load(false);
+    Request free = request(words(20, 4), 24);
+    free.sampling.temperature = 1.5f;
+    const auto freely = run(*engine, free);
+    Request digits = free;
+    digits.grammar = *text::Grammar::from_gbnf("root ::= [0-9]{5}");
+    const auto held = run(*engine, digits);
+    ASSERT_EQ(held.finished.reason, FinishReason::stop) << (held.finished.error ? held.finished.error->message : "");
+    EXPECT_EQ(held.text.size(), 5u);
+    EXPECT_EQ(held.text.find_first_not_of("0123456789"), std::string::npos) << held.text;
+    // A text that is what would come anyway, as the only one that is allowed.
+    Request only = free;
+    std::string literal;
+    for (const char c : freely.text) literal += c == '"' || c == '\\' ? std::string("\\") + c : c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : std::string(1, c);
+    if (freely.text.find("\xEF\xBF\xBD") == std::string::npos && freely.text.find('\0') == std::string::npos) {
+        only.grammar = *text::Grammar::from_gbnf("root ::= \"" + literal + "\" .*");
+        const auto same = run(*engine, only);
+        EXPECT_EQ(same.tokens, freely.tokens);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Prefixes, testing::Values("llama", "qwen35", "gemma3"), [](const auto& name) { return std::string(name.param); });
+
+} // namespace
+} // namespace lucebox::engine
