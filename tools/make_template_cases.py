@@ -4,7 +4,7 @@
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install 'jinja2==3.1.6'
     /tmp/venv/bin/python tools/make_template_cases.py
 
-writes tests/data/templates/language.json (snippets, from tools/template_snippets.py) and models.json (the templates of
+writes tests/data/templates/language.json (snippets, from tools/template_snippets*.py) and models.json (the templates of
 that folder with the conversations below). `--templates DIR --out FILE` does the latter for another folder of templates.
 """
 import argparse
@@ -18,7 +18,7 @@ import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from template_snippets import SNIPPETS, VARIABLES  # noqa: E402
+from template_snippets_sequences import SNIPPETS, VARIABLES  # noqa: E402  (both halves)
 
 DATA = pathlib.Path(__file__).parent.parent / "tests/data/templates"
 

@@ -22,8 +22,10 @@ class Server:
         self.url = None
         if wait:
             self._wait_for_url()
-        threading.Thread(target=self._drain, args=(self.process.stdout,), daemon=True).start()
-        threading.Thread(target=self._drain, args=(self.process.stderr,), daemon=True).start()
+        self.readers = [threading.Thread(target=self._drain, args=(stream,), daemon=True)
+                        for stream in (self.process.stdout, self.process.stderr)]
+        for reader in self.readers:
+            reader.start()
 
     def _wait_for_url(self):
         for line in self.process.stdout:
@@ -85,6 +87,10 @@ class Server:
                 self.process.wait(20)
             except subprocess.TimeoutExpired:
                 self.process.kill()
+        for thread in self.readers:
+            thread.join(5)
+        self.process.stdout.close()
+        self.process.stderr.close()
 
 
 def read_all(connection):

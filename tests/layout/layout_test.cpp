@@ -61,6 +61,17 @@ TEST(Layout, EveryFolderOfSrcIsALayer) {
     }
 }
 
+TEST(Layout, TheDocumentedTableNamesTheLayersInTheirOrder) {
+    std::vector<std::string> named;
+    bool in_section = false;
+    for (const Line& line : lines_of("docs/architecture.md")) {
+        if (line.text.starts_with("## ")) in_section = line.text == "## Layers";
+        constexpr std::string_view row = "| `";
+        if (in_section && line.text.starts_with(row)) named.push_back(line.text.substr(row.size(), line.text.find('`', row.size()) - row.size()));
+    }
+    EXPECT_EQ(named, std::vector<std::string>(layers.begin(), layers.end()));
+}
+
 TEST(Layout, LayersIncludeOnlyLayersAboveThem) {
     std::size_t seen = 0;
     for (const fs::path& path : sources("src")) {

@@ -1,0 +1,233 @@
+"""The command line: every command's help, exit codes, error sentences, and the JSON that programs read."""
+import json
+import os
+import re
+import tempfile
+import unittest
+from pathlib import Path
+
+import npy
+from program import ORACLES, cpu_seconds_of_children, run
+
+LLAMA = ORACLES / "llama" / "model.gguf"
+COMMANDS = ("serve", "run", "check", "models", "generate", "logits", "tokenize", "quantize", "bench", "config", "version")
+
+
+class Help(unittest.TestCase):
+    def test_without_arguments_every_command_is_listed(self):
+        for arguments in ((), ("--help",), ("-h",)):
+            got = run(*arguments)
+            self.assertEqual((got.returncode, got.stderr), (0, ""))
+            for command in COMMANDS:
+                self.assertRegex(got.stdout, rf"(?m)^  {command} +[A-Z].*\.$")
+
+    def test_every_command_explains_itself_and_its_options(self):
+        for command in COMMANDS:
+            with self.subTest(command):
+                got = run(command, "--help")
+                self.assertEqual((got.returncode, got.stderr), (0, ""))
+                self.assertTrue(got.stdout.startswith(f"usage: lucebox {command}"))
+                for line in got.stdout.splitlines():
+                    self.assertLessEqual(len(line), 140, line)
+
+    def test_help_takes_less_than_20_ms(self):
+        def seconds():
+            start = cpu_seconds_of_children()
+            run("--help")
+            return cpu_seconds_of_children() - start
+        best = min(seconds() for _ in range(20))  # of many, and in CPU time: other tests run beside this one
+        self.assertLess(best, 0.020)
+
+
+class Errors(unittest.TestCase):
+    def refused(self, code, *arguments, **more):
+        got = run(*arguments, **more)
+        self.assertEqual(got.returncode, code, got.stderr)
+        self.assertTrue(got.stderr.startswith("error: "), got.stderr)
+        self.assertEqual(got.stdout, "")
+        return got.stderr
+
+    def test_wrong_use_is_64_and_named(self):
+        self.assertIn("frobnicate", self.refused(64, "frobnicate"))
+        self.assertIn("serve", self.refused(64, "sevre"))  # the likely meaning
+        self.assertIn("--port", self.refused(64, "serve", "--prot", "1"))
+        self.assertIn("--port", self.refused(64, "serve", "--port", "seventy"))
+        self.assertIn("65535", self.refused(64, "serve", "--port", "70000"))
+        self.assertIn("LUCEBOX_PORT", self.refused(64, "serve", environment={"LUCEBOX_PORT": "x"}))
+        self.assertIn("tcp", self.refused(64, "serve", environment={"LUCEBOX_PORT": "tcp://10.0.0.1:80"}))
+        self.assertIn("check", self.refused(64, "check"))
+        self.assertIn("quantize", self.refused(64, "quantize", "one"))
+        self.assertIn("--tokens", self.refused(64, "logits", "--model", LLAMA))
+        self.assertIn("--out", self.refused(64, "logits", "--model", LLAMA, "--tokens", "x"))
+        self.assertIn("--prompt", self.refused(64, "generate", "--model", LLAMA))
+        self.assertIn("--device", self.refused(64, "bench", "--model", LLAMA, "--device", "tpu"))
+        self.assertIn("top-p", self.refused(64, "generate", "--model", LLAMA, "--prompt", "x", "--top-p", "2"))
+
+    def test_a_configuration_file_with_a_mistake_is_named_with_its_line(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write("[server]\nport = 8081\nprot = 1\n")
+            file.flush()
+            said = self.refused(64, "config", environment={"LUCEBOX_CONFIG": file.name})
+        self.assertIn(f"{file.name}:3", said)
+        self.assertIn("port", said)
+
+    def test_what_is_not_there_is_66_and_what_is_broken_65(self):
+        self.assertIn("no/such.gguf", self.refused(66, "check", "no/such.gguf"))
+        self.assertIn("no/such.gguf", self.refused(66, "logits", "--model", "no/such.gguf", "--tokens",
+                                                   ORACLES / "llama/tokens.npy", "--out", os.devnull))
+        self.assertIn("no/such.npy", self.refused(66, "logits", "--model", LLAMA, "--tokens", "no/such.npy", "--out", os.devnull))
+        self.refused(65, "check", "README.md")
+        self.refused(65, "logits", "--model", LLAMA, "--tokens", "README.md", "--out", os.devnull)
+        with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+            npy.write_ids(file.name, [1, 2, 320])  # one more than the vocabulary holds
+            self.assertIn("320", run("logits", "--model", LLAMA, "--tokens", file.name, "--out", os.devnull).stderr)
+            npy.write_ids(file.name, [])
+            self.refused(65, "logits", "--model", LLAMA, "--tokens", file.name, "--out", os.devnull)
+
+    def test_an_output_that_cannot_be_written_is_an_error(self):
+        said = self.refused(74, "logits", "--model", LLAMA, "--tokens", ORACLES / "llama/tokens.npy", "--out", "README.md/y.npy")
+        self.assertIn("README.md/y.npy", said)
+        self.assertIn("README.md/y", self.refused(74, "quantize", "--type", "Q8_0", LLAMA, "README.md/y.gguf"))
+
+
+class Settings(unittest.TestCase):
+    def test_flag_beats_environment_beats_file_beats_default(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+            file.write("[server]\nport = 1111\nqueue = 2222\nhost = \"127.0.0.9\"\n")
+            file.flush()
+            environment = {"LUCEBOX_CONFIG": file.name, "LUCEBOX_PORT": "3333", "LUCEBOX_QUEUE": "4444"}
+            got = json.loads(run("config", "--json", "--port", "5555", environment=environment).stdout)
+        self.assertEqual((got["port"]["value"], got["port"]["origin"]), ("5555", "flag"))
+        self.assertEqual((got["queue"]["value"], got["queue"]["origin"]), ("4444", "environment"))
+        self.assertEqual((got["host"]["value"], got["host"]["origin"]), ("127.0.0.9", "file"))
+        self.assertIn(":4", got["host"]["where"])
+        self.assertEqual(got["sequences"]["origin"], "default")
+
+    def test_secrets_are_never_shown(self):
+        for arguments in (("config",), ("config", "--json")):
+            got = run(*arguments, environment={"LUCEBOX_API_KEYS": "hunter2"})
+            self.assertEqual(got.returncode, 0)
+            self.assertNotIn("hunter2", got.stdout + got.stderr)
+
+    def test_a_misspelt_variable_is_warned_about(self):
+        self.assertIn("LUCEBOX_PORT", run("config", environment={"LUCEBOX_PROT": "1"}).stderr)
+
+
+class Answers(unittest.TestCase):
+    def json(self, *arguments):
+        got = run(*arguments, "--json")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return json.loads(got.stdout)
+
+    def test_version(self):
+        got = self.json("version")
+        for key in ("version", "git_sha", "image_tag", "build_time", "compiler", "devices"):
+            self.assertIn(key, got)
+        self.assertIn("cpu", got["devices"])
+        self.assertEqual(run("--version").stdout, run("version").stdout)
+
+    def test_check_says_what_a_model_is(self):
+        got = self.json("check", LLAMA)
+        self.assertTrue(got["ok"])
+        found = {entry["name"]: entry["value"] for entry in got["checks"]}
+        self.assertEqual(found["architecture"], "llama")
+        self.assertIn("320", found["tokenizer"])
+        for name in ("file", "parameters", "tensors", "context", "memory"):
+            self.assertIn(name, found)
+
+    def test_generate_gives_the_references_tokens(self):
+        for model in ("llama", "qwen2", "qwen3", "gemma3", "qwen35"):
+            with self.subTest(model):
+                greedy = json.loads((ORACLES / model / "greedy.json").read_text())
+                got = self.json("generate", "--model", ORACLES / model / "model.gguf", "--tokens", ORACLES / model / "tokens.npy",
+                                "--max-tokens", len(greedy["tokens"]), "--ignore-eos")
+                self.assertEqual(got["tokens"], greedy["tokens"])
+                self.assertEqual(got["prompt_tokens"], len(greedy["prompt"]))
+                self.assertEqual(got["finish_reason"], "length")
+
+    def test_generate_repeats_itself_with_a_seed_only(self):
+        def tokens(*more):
+            return self.json("generate", "--model", LLAMA, "--prompt", "hello", "--temperature", "1.5", "--max-tokens", "20",
+                             "--ignore-eos", *more)["tokens"]
+        self.assertEqual(tokens("--seed", "5"), tokens("--seed", "5"))
+        self.assertEqual(len({tuple(tokens("--seed", seed)) for seed in (1, 2, 3)}), 3)
+        self.assertEqual(len({tuple(tokens()) for _ in range(3)}), 3)
+
+    def test_logits_are_the_references_however_the_prompt_is_cut(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for model in ("llama", "qwen35"):
+                shape, expected = npy.read(ORACLES / model / "logits.npy")
+                answers = []
+                for rows in (1, 5, 64, 256):
+                    out = Path(folder) / "logits.npy"
+                    got = run("logits", "--model", ORACLES / model / "model.gguf", "--tokens", ORACLES / model / "tokens.npy",
+                              "--out", out, "--rows-per-step", rows)
+                    self.assertEqual(got.returncode, 0, got.stderr)
+                    got_shape, values = npy.read(out)
+                    self.assertEqual(got_shape, shape)
+                    self.assertLess(max(abs(a - b) for a, b in zip(values, expected)), 1e-3)
+                    answers.append(values)
+                self.assertEqual(answers[0], answers[1])  # to the bit, up to 64 rows
+                self.assertEqual(answers[0], answers[2])
+
+    def test_tokenize_gives_ids_and_pieces(self):
+        got = self.json("tokenize", "--model", LLAMA, "--text", "hello")
+        self.assertEqual(len(got["tokens"]), len(got["pieces"]))
+        self.assertEqual("".join(got["pieces"]), "hello")
+        from_stdin = run("tokenize", "--model", LLAMA, "--json", stdin="hello")
+        self.assertEqual(json.loads(from_stdin.stdout), got)
+
+    def test_bench_prints_speed_spread_and_share_of_bandwidth(self):
+        got = self.json("bench", "--model", LLAMA, "--prompt-tokens", "20", "--decode-tokens", "5", "--repetitions", "3")
+        for key in ("prefill_tokens_per_second", "decode_tokens_per_second"):
+            self.assertLessEqual(got[key]["min"], got[key]["median"])
+            self.assertLessEqual(got[key]["median"], got[key]["max"])
+            self.assertGreater(got[key]["min"], 0)
+        for key in ("model", "device", "git_sha", "weight_bytes", "decode_bytes_per_second", "memory_bytes_per_second",
+                    "share_of_memory_bandwidth"):
+            self.assertIn(key, got)
+
+    def test_models_lists_the_default_first(self):
+        got = self.json("models")
+        self.assertTrue(got[0]["default"])
+        for key in ("name", "about", "licence", "bytes", "path", "fetched_bytes"):
+            self.assertIn(key, got[0])
+
+
+class Quantizing(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def logits(self, model):
+        out = Path(self.folder.name) / "logits.npy"
+        got = run("logits", "--model", model, "--tokens", ORACLES / "qwen3/tokens.npy", "--out", out)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return npy.read(out)[1]
+
+    def test_a_quantised_model_runs_and_is_close_to_its_source(self):
+        source = ORACLES / "qwen3" / "model.gguf"
+        exact = self.logits(source)
+        spread = (sum(value * value for value in exact) / len(exact)) ** 0.5
+        errors = {}
+        for kind, most in (("Q8_0", 0.03), ("Q4_0", 0.35), ("Q4_K", 0.35), ("Q6_K", 0.08), ("Q4_K_M", 0.35)):
+            target = Path(self.folder.name) / f"{kind}.gguf"
+            got = run("quantize", "--type", kind, source, target)
+            self.assertEqual(got.returncode, 0, got.stderr)
+            self.assertLess(target.stat().st_size, source.stat().st_size)
+            self.assertEqual(run("check", target).returncode, 0)
+            values = self.logits(target)
+            errors[kind] = (sum((a - b) ** 2 for a, b in zip(values, exact)) / len(exact)) ** 0.5 / spread
+            self.assertLess(errors[kind], most, kind)
+        self.assertLess(errors["Q8_0"], errors["Q4_0"])
+
+    def test_an_unknown_type_is_refused_by_name_and_leaves_nothing(self):
+        target = Path(self.folder.name) / "x.gguf"
+        got = run("quantize", "--type", "Q9_Z", ORACLES / "qwen3/model.gguf", target)
+        self.assertEqual(got.returncode, 64, got.stderr)
+        self.assertIn("Q9_Z", got.stderr)
+        self.assertEqual(os.listdir(self.folder.name), [])
+
+
+if __name__ == "__main__":
+    unittest.main()

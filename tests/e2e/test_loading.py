@@ -1,0 +1,144 @@
+"""Start and end: what a server says before it can answer, and how it goes."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import unittest
+
+from environment import BINARY, require_model
+from support import Server, read_all, wait_until
+
+require_model()
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Starting(unittest.TestCase):
+    """The model is fetched from an index of ours that is slow on purpose, so that loading lasts as long as we like."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.index = socket.create_server(("127.0.0.1", 0))
+        environment = {**os.environ, "PIP_INDEX_URL": f"http://127.0.0.1:{self.index.getsockname()[1]}/simple",
+                       "PIP_CONFIG_FILE": "/dev/null", "XDG_CACHE_HOME": self.folder.name, "LUCEBOX_MODELS": ""}
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
+            environment.pop(name, None)
+        self.port = free_port()
+        self.process = subprocess.Popen([BINARY, "serve", "--port", str(self.port)], env=environment,
+                                        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.asking, _ = self.index.accept()  # the server is now waiting for the index
+        self.assertTrue(wait_until(self.listens, 10))
+
+    def tearDown(self):
+        self.asking.close()
+        self.index.close()
+        self.process.kill()
+        self.process.communicate()
+        self.folder.cleanup()
+
+    def listens(self):
+        try:
+            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
+            return True
+        except OSError:
+            return False
+
+    def ask(self, method, path, body=b""):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: "
+                               f"{len(body)}\r\n\r\n".encode() + body)
+            head, _, answer = read_all(connection).partition(b"\r\n\r\n")
+        return int(head.split()[1]), answer
+
+    def test_health_says_503_with_progress_while_the_model_is_fetched(self):
+        status, answer = self.ask("GET", "/health")
+        self.assertEqual(status, 503)
+        health = json.loads(answer)
+        self.assertIn("load", health["status"])
+        self.assertGreaterEqual(health["progress"], 0)
+        self.assertLess(health["progress"], 1)
+
+    def test_what_needs_the_model_says_that_it_is_loading(self):
+        status, answer = self.ask("POST", "/v1/chat/completions", b'{"messages":[{"role":"user","content":"x"}]}')
+        self.assertEqual(status, 503)
+        self.assertEqual(json.loads(answer)["error"]["code"], "model_loading")
+        self.assertEqual(self.ask("GET", "/props")[0], 200)
+        self.assertEqual(self.ask("GET", "/metrics")[0], 200)
+
+    def test_sigterm_stops_a_server_that_still_loads(self):
+        start = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        # The download notices at its next byte or timeout; the index here has gone silent, so it is closed.
+        time.sleep(0.2)
+        self.asking.close()
+        self.index.close()
+        self.process.wait(20)
+        self.assertLess(time.monotonic() - start, 15)
+
+    def test_a_model_that_cannot_be_had_ends_the_server_with_a_reason(self):
+        self.asking.sendall(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        self.asking.close()
+        _, said = self.process.communicate(timeout=20)
+        self.assertEqual(self.process.returncode, 69)
+        self.assertIn("error:", said)
+        self.assertIn("404", said)
+        self.assertIn("--model FILE", said)
+
+
+class Running(unittest.TestCase):
+    def test_the_port_is_taken_before_anything_is_loaded(self):
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            got = subprocess.run([BINARY, "serve", "--port", str(port)], capture_output=True, text=True, timeout=20)
+        self.assertNotEqual(got.returncode, 0)
+        self.assertIn(str(port), got.stderr)
+
+    def test_a_stream_tells_that_it_lives_while_a_long_prompt_is_read(self):
+        with Server("--context", "4096", "--threads", "1") as server:
+            body = json.dumps({"messages": [{"role": "user", "content": "word " * 3500}], "stream": True,
+                               "max_tokens": 1}).encode()
+            with socket.create_connection(("127.0.0.1", server.port), timeout=300) as connection:
+                connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                                   b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                start = time.monotonic()
+                first = connection.recv(65536)
+                self.assertTrue(first.startswith(b"HTTP/1.1 200"))  # at admission, long before the first token
+                headers_after = time.monotonic() - start
+                # Meanwhile others are answered at once.
+                slowest = 0
+                while server.metric("lucebox_running") and slowest < 2:
+                    begin = time.monotonic()
+                    self.assertEqual(server.get("/health")[0], 200)
+                    slowest = max(slowest, time.monotonic() - begin)
+                    time.sleep(0.05)
+                whole = first + read_all(connection)
+                took = time.monotonic() - start
+            self.assertTrue(b"data: [DONE]" in whole, whole[-300:])
+            self.assertLess(slowest, 2)
+            self.assertLess(headers_after, 5)
+            if took > 20:  # a fast machine finishes before the first heartbeat is due
+                self.assertIn(b"\n:", whole.replace(b"\r\n", b"\n"))
+
+    def test_sigterm_ends_a_stream_within_the_drain_time(self):
+        with Server("--context", "1024", "--drain", "1s") as server:
+            body = json.dumps({"messages": [{"role": "user", "content": "Count."}], "stream": True, "max_tokens": 900,
+                               "ignore_eos": True}).encode()
+            with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+                connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+                                   b"Content-Length: %d\r\n\r\n" % len(body) + body)
+                connection.recv(4096)
+                start = time.monotonic()
+                server.process.send_signal(signal.SIGTERM)
+                self.assertEqual(server.process.wait(10), 0)
+                self.assertLess(time.monotonic() - start, 5)
+
+
+if __name__ == "__main__":
+    unittest.main()
