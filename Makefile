@@ -3,28 +3,31 @@ PRESET ?= release
 BUILD  := build/$(PRESET)
 JOBS   ?= $(shell nproc)
 
-.PHONY: help packages build build-program models serve test bench clean
+.PHONY: help packages packages-for-tests build build-program models serve test test-all bench fuzz tidy format clean
 
 help:
-	@echo "make serve   build, fetch the default model once, and serve it on 127.0.0.1:8080"
-	@echo "make test    build and run all tests"
-	@echo "make models  fetch the models that tests and benchmarks use, once (335 MB)"
-	@echo "make bench   measure prefill and decode of the default model"
-	@echo "make build   build into $(BUILD) (PRESET=release|debug|asan|tsan)"
-	@echo "make clean   delete build/"
+	@echo "make serve       build, fetch the default model once, and serve it on 127.0.0.1:8080"
+	@echo "make test        build and run the tests of the release build"
+	@echo "make test-all    the same, then under sanitizers, with fuzzers for a minute each"
+	@echo "make build       build into $(BUILD) (PRESET=release|debug|asan|tsan)"
+	@echo "make bench       measure this machine's speed with the default model, and the matrix kernels"
+	@echo "make fuzz        run the fuzzers (SECONDS_EACH=600 TARGETS=\"gguf http\")"
+	@echo "make tidy        clang-tidy over the files changed since main (ALL=1: all files)"
+	@echo "make format      clang-format over the files changed since main (ALL=1: all files)"
+	@echo "make models      fetch the models that tests and benchmarks use, once (335 MB)"
+	@echo "make clean       delete build/"
 
 packages:
 	@tools/install-packages.sh
 
+packages-for-tests:
+	@tools/install-packages.sh tests
+
 build: packages
-	@echo "==> configuring and building ($(PRESET), $(JOBS) jobs)"
-	@cmake --preset $(PRESET) >/dev/null
-	@cmake --build $(BUILD) -j $(JOBS)
+	@tools/build.sh $(PRESET) $(JOBS)
 
 build-program: packages
-	@echo "==> building the program ($(PRESET), $(JOBS) jobs)"
-	@cmake --preset $(PRESET) >/dev/null
-	@cmake --build $(BUILD) -j $(JOBS) --target lucebox
+	@tools/build.sh $(PRESET) $(JOBS) lucebox
 
 serve: build-program
 	@exec $(BUILD)/lucebox serve $(ARGS)
@@ -35,12 +38,33 @@ models: build-program
 	@$(BUILD)/lucebox models fetch smollm2-135m-instruct gemma-3-270m || \
 	  echo "==> not all models are here: the tests that need them will be skipped"
 
-bench: build-program
-	@exec $(BUILD)/lucebox bench $(ARGS)
+test: packages-for-tests models
+	@tools/run-tests.sh $(JOBS) release
 
-test: build models
-	@echo "==> running the tests"
-	@ctest --test-dir $(BUILD) -j $(JOBS) --output-on-failure
+test-all: packages-for-tests models
+	@tools/run-tests.sh $(JOBS) release asan fuzz tsan
+
+bench: build-program
+	@tools/build.sh $(PRESET) $(JOBS) bench_matmul bench_template
+	@echo "==> the default model"
+	@$(BUILD)/lucebox bench $(ARGS)
+	@echo "==> matrix kernels"
+	@$(BUILD)/bench/bench_matmul
+	@echo "==> hostile chat templates"
+	@$(BUILD)/bench/bench_template
+
+fuzz: packages-for-tests
+	@tools/build.sh asan $(JOBS) fuzzers
+	@tools/run-fuzzers.sh $(or $(SECONDS_EACH),600) $(JOBS) $(TARGETS)
+
+tidy: packages-for-tests
+	@cmake --preset asan >/dev/null
+	@tools/changed-sources.sh $(ALL) | xargs -r -n 1 -P $(JOBS) clang-tidy -p build/asan --quiet
+	@echo "==> clang-tidy has nothing to say"
+
+format: packages-for-tests
+	@tools/changed-sources.sh $(ALL) | xargs -r clang-format -i
+	@git diff --stat
 
 clean:
 	rm -rf build

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that the build and the tests need, saying which before it does.
-# Does nothing when all are present. Needs root, or sudo.
+# install-packages.sh [tests]: installs the Debian packages that the build needs (and, with `tests`, those of the tests
+# and of the developer's tools), saying which before it does. Does nothing when all are present. Needs root, or sudo.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev libgtest-dev libgmock-dev
     libspdlog-dev libtomlplusplus-dev libcli11-dev libboost1.81-dev libcurl4-openssl-dev zlib1g-dev
-    bats shellcheck python3 python3-yaml python3-jsonschema)
+    ca-certificates python3)
+[ "${1:-}" != tests ] || packages+=(clang libclang-rt-14-dev clang-tidy clang-format llvm python3-venv python3-yaml
+    python3-jsonschema bats shellcheck)
 
 missing=()
 for package in "${packages[@]}"; do

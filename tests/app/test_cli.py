@@ -84,8 +84,8 @@ class Errors(unittest.TestCase):
             npy.write_ids(file.name, [])
             self.refused(65, "logits", "--model", LLAMA, "--tokens", file.name, "--out", os.devnull)
 
-    def test_an_output_that_cannot_be_written_is_an_error(self):
-        said = self.refused(74, "logits", "--model", LLAMA, "--tokens", ORACLES / "llama/tokens.npy", "--out", "README.md/y.npy")
+    def test_an_output_in_a_folder_that_is_none_is_named(self):
+        said = self.refused(66, "logits", "--model", LLAMA, "--tokens", ORACLES / "llama/tokens.npy", "--out", "README.md/y.npy")
         self.assertIn("README.md/y.npy", said)
         self.assertIn("README.md/y", self.refused(74, "quantize", "--type", "Q8_0", LLAMA, "README.md/y.gguf"))
 

@@ -8,4 +8,4 @@ from environment import BINARY, enter_venv
 
 enter_venv(Path(__file__).resolve().parent.parent / "e2e" / "requirements.txt")
 
-sys.exit(subprocess.run([sys.executable, "tools/tiny_models.py", "check", BINARY, "--models", "20", "--seed", "500"]).returncode)
+sys.exit(subprocess.run([sys.executable, "tools/tiny_models.py", "check", BINARY, "--models", "15", "--seed", "500"]).returncode)
