@@ -44,12 +44,16 @@ struct MatmulTarget {
     bool accumulate = false;      // out += W x
 };
 
-// Bytes of `rows` rows of `width` activations in operand form.
-std::size_t operand_bytes(std::size_t rows, std::size_t width);
+// Bytes of `rows` rows of `width` activations in operand form. The memory is 128-byte aligned, zeroed once, and then holds
+// operands only. An operand of r rows is laid out for exactly r rows: its reader must be given the same number.
+constexpr std::size_t operand_bytes(std::size_t rows, std::size_t width) {
+    return rows * ((width + 127) / 128 * 128) * 2;
+}
 // f32 rows to operand form; for activations whose producer did not write it.
 void to_operand(const float* x, std::size_t rows, std::size_t width, std::byte* operand, cudaStream_t stream);
 
-// Workspace that matmul() needs for steps of up to `rows` rows (split sums); device memory, zeroed once by the caller.
+// Workspace that matmul() and gated_matmul() need for steps of up to `rows` rows (split sums); device memory, 256-byte
+// aligned, zeroed once by the caller. Launches that use one workspace must be in one stream.
 std::size_t matmul_workspace_bytes(std::span<const CudaMatrix* const> matrices, std::size_t rows);
 
 // Several matrices over one input. All targets have the same inputs.
