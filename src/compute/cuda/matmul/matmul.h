@@ -39,13 +39,13 @@ public:
 
 struct MatmulTarget {
     const CudaMatrix* matrix = nullptr;
-    const float* bias = nullptr;  // [outputs], or none
-    float* out = nullptr;         // [rows, outputs] f32, row-major
-    bool accumulate = false;      // out += W x
+    const float* bias = nullptr; // [outputs], or none
+    float* out = nullptr;        // [rows, outputs] f32, row-major
+    bool accumulate = false;     // out += W x
 };
 
-// Bytes of `rows` rows of `width` activations in operand form. The memory is 128-byte aligned, zeroed once, and then holds
-// operands only. An operand of r rows is laid out for exactly r rows: its reader must be given the same number.
+// Bytes of `rows` rows of `width` activations in operand form. The memory is 128-byte aligned, zeroed once, and then
+// holds operands only. An operand of r rows is laid out for exactly r rows: its reader must be given the same number.
 constexpr std::size_t operand_bytes(std::size_t rows, std::size_t width) {
     return rows * ((width + 127) / 128 * 128) * 2;
 }

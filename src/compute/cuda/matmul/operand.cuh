@@ -1,16 +1,17 @@
 // Operand form: activations as a matrix product reads them, and the device functions that write it.
 //
-// x [rows, width] f32 becomes f16 of x / 16. An f16 ends at 65504, which the hidden values of an MLP can pass; a sixteenth
-// of them ends at a million, and the product multiplies by 16 again. Powers of two cost no bits: values down to 1e-3 keep
-// all 11, smaller ones are rounded to multiples of 1e-6, which is nothing beside values of order 1 in the same row.
-// Values beyond the range saturate and a NaN becomes a number, because an operand must never hold anything but numbers:
-// padding and rows that a later step leaves alone are multiplied (by zero weights, or into results nobody reads).
+// x [rows, width] f32 becomes f16 of x / 16. An f16 ends at 65504, which the hidden values of an MLP can pass; a
+// sixteenth of them ends at a million, and the product multiplies by 16 again. Powers of two cost no bits: values down
+// to 1e-3 keep all 11, smaller ones are rounded to multiples of 1e-6, which is nothing beside values of order 1 in the
+// same row. Values beyond the range saturate and a NaN becomes a number, because an operand must never hold anything
+// but numbers: padding and rows that a later step leaves alone are multiplied (by zero weights, or into results nobody
+// reads).
 //
 // Layout: blocks of 64 inputs, [width/64][rows][128 bytes]. A row's 128 bytes are 8 pieces of 16 bytes whose index is
-// exclusive-ored with row % 8: the 128-byte swizzle of shared memory, so that a block is copied as it is and tensor cores
-// read it without bank conflicts. Blocks come in pairs of 128 inputs. In a pair, input k = 32 t + 4 s + 2 h + e lies in
-// block s / 4, piece 2 (s % 4) + h, at byte 4 t + 2 e: then lane t of a tensor core's four reads only the weights of one
-// sub-block of 32, whose scale it unpacks once.
+// exclusive-ored with row % 8: the 128-byte swizzle of shared memory, so that a block is copied as it is and tensor
+// cores read it without bank conflicts. Blocks come in pairs of 128 inputs. In a pair, input k = 32 t + 4 s + 2 h + e
+// lies in block s / 4, piece 2 (s % 4) + h, at byte 4 t + 2 e: then lane t of a tensor core's four reads only the
+// weights of one sub-block of 32, whose scale it unpacks once.
 //
 // The width is padded to a multiple of 128. The memory of an operand is zeroed once by its owner and afterwards holds
 // operands only (of any shape), so that padding is always finite.

@@ -1,0 +1,151 @@
+// From a warpgroup's sums to the result: parts of split sums are added in order, scales undone, bias added, gate
+// applied.
+//
+// sums[tile][4 j + i] of a thread: output 16 warp + lane / 4 + 8 (i / 2) of the tile, row 8 j + 2 (lane % 4) + i % 2.
+#pragma once
+
+#include "compute/cuda/matmul/operand.cuh"
+#include "compute/cuda/matmul/ptx.cuh"
+#include "compute/cuda/matmul/walk.cuh"
+
+namespace lucebox::compute::cuda {
+
+// A warpgroup's place among all: worker * lanes + (block * 2 + warpgroup).
+inline constexpr std::size_t flag_bytes = 8192; // a flag for each warpgroup; set when its part is written
+
+template <int n>
+struct Sums {
+    float tile[2][n / 2];
+};
+
+template <int n>
+__device__ __forceinline__ float* part_at(const Job& job, std::uint32_t warpgroup) {
+    return reinterpret_cast<float*>(job.workspace + flag_bytes) +
+           static_cast<std::size_t>(warpgroup) * n * warpgroup_threads;
+}
+
+// Hands a part that is not the group's first to the worker that has the first. All threads of the warpgroup.
+template <int n>
+__device__ __forceinline__ void publish(const Job& job, const Sums<n>& sums, int tiles, std::uint32_t warpgroup,
+                                        int thread) {
+    float* to = part_at<n>(job, warpgroup) + thread;
+#pragma unroll
+    for (int t = 0; t < 2; ++t)
+        if (t < tiles)
+#pragma unroll
+            for (int i = 0; i < n / 2; ++i)
+                if (static_cast<std::uint32_t>(i / 4 * 8) < job.rows)
+                    __stcg(to + (t * (n / 2) + i) * warpgroup_threads, sums.tile[t][i]);
+    __threadfence();
+    ptx::warpgroup_sync(warpgroup % 2);
+    if (thread == 0) ptx::store_release(reinterpret_cast<std::uint32_t*>(job.workspace) + warpgroup, 1);
+}
+
+// Adds the parts of the workers that follow until the group is complete. `stride`: warpgroups of a worker.
+template <int n>
+__device__ __forceinline__ void gather(const Job& job, Sums<n>& sums, int tiles, const Segment& segment,
+                                       std::uint32_t warpgroup, std::uint32_t stride, int thread) {
+    const JobRun& run = job.run[segment.run];
+    const std::uint32_t end = run.first_unit + static_cast<std::uint32_t>((segment.group + 1) * run.units);
+    for (int other = segment.worker + 1; job.bound[other] < end; ++other) {
+        warpgroup += stride;
+        if (job.bound[other] == job.bound[other + 1]) continue; // a worker without a share
+        auto* flag = reinterpret_cast<std::uint32_t*>(job.workspace) + warpgroup;
+        if (thread == 0)
+            while (ptx::load_acquire(flag) == 0) {
+            }
+        ptx::warpgroup_sync(warpgroup % 2);
+        const float* from = part_at<n>(job, warpgroup) + thread;
+#pragma unroll
+        for (int t = 0; t < 2; ++t)
+            if (t < tiles)
+#pragma unroll
+                for (int i = 0; i < n / 2; ++i)
+                    if (static_cast<std::uint32_t>(i / 4 * 8) < job.rows)
+                        sums.tile[t][i] =
+                            __fadd_rn(sums.tile[t][i], __ldcg(from + (t * (n / 2) + i) * warpgroup_threads));
+        ptx::warpgroup_sync(warpgroup % 2);
+        if (thread == 0) *flag = 0; // for the next launch
+    }
+}
+
+__device__ __forceinline__ float activated(Activation activation, float x) {
+    if (activation == Activation::silu) return x / (1.0f + expf(-x));
+    constexpr float root_two_over_pi = 0.7978845608028654f;
+    return 0.5f * x * (1.0f + tanhf(root_two_over_pi * (x + 0.044715f * x * x * x)));
+}
+
+// Writes one tile: out [rows, outputs].
+template <int n>
+__device__ __forceinline__ void store_tile(const Job& job, const float (&sums)[n / 2], const Tile& tile,
+                                           std::uint32_t first_row, int thread) {
+    const JobTarget& target = job.target[tile.target];
+    const float factor = target.header->inverse * (1 / operand_scale);
+    const int lane = thread % 32, output = tile.tile * 64 + thread / 32 * 16 + lane / 4;
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+        const int m = output + 8 * r;
+        if (m >= target.outputs) continue;
+        const float bias = target.bias != nullptr ? target.bias[m] : 0.0f;
+#pragma unroll
+        for (int j = 0; j < n / 8; ++j)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                const std::uint32_t row = first_row + static_cast<std::uint32_t>(8 * j + 2 * (lane % 4) + e);
+                if (row >= job.rows) continue;
+                float* to = target.out + static_cast<std::size_t>(row) * static_cast<std::size_t>(target.outputs) + m;
+                const float value = __fadd_rn(__fmul_rn(sums[4 * j + 2 * r + e], factor), bias);
+                *to = target.accumulate ? __fadd_rn(__ldcg(to), value) : value;
+            }
+    }
+}
+
+// activation(gate) * up, in operand form. Neighbouring outputs lie in neighbouring lanes, four apart: they are
+// exchanged so that each lane stores a pair.
+template <int n>
+__device__ __forceinline__ void store_gated(const Job& job, const Sums<n>& sums, const Tile& tile,
+                                            std::uint32_t first_row, int thread) {
+    const float gate_factor = job.target[0].header->inverse * (1 / operand_scale);
+    const float up_factor = job.target[1].header->inverse * (1 / operand_scale);
+    const int lane = thread % 32, odd = lane / 4 % 2;
+    const std::uint32_t output = static_cast<std::uint32_t>(tile.tile * 64 + thread / 32 * 16 + lane / 4 - odd);
+    const auto outputs = static_cast<std::uint32_t>(job.target[0].outputs);
+    const Operand out{job.out_operand, job.rows};
+#pragma unroll
+    for (int j = 0; j < n / 8; ++j)
+#pragma unroll
+        for (int r = 0; r < 2; ++r) {
+            float value[2];
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                const int i = 4 * j + 2 * r + e;
+                value[e] = activated(job.activation, sums.tile[0][i] * gate_factor) * (sums.tile[1][i] * up_factor);
+            }
+            const float other = __shfl_xor_sync(~0u, odd ? value[0] : value[1], 4);
+            const std::uint32_t row = first_row + static_cast<std::uint32_t>(8 * j + 2 * (lane % 4) + odd);
+            const std::uint32_t m = output + static_cast<std::uint32_t>(8 * r);
+            if (row >= job.rows || m >= outputs) continue;
+            if (m + 1 < outputs)
+                out.store2(row, m, odd ? other : value[0], odd ? value[1] : other);
+            else
+                out.store(row, m, odd ? other : value[0]);
+        }
+}
+
+// What a warpgroup does with its sums of a segment. lane: of the worker's warpgroups, `stride` of them; its last bit is
+// the warpgroup's number in its block.
+template <int n>
+__device__ __forceinline__ void finish(const Job& job, Sums<n>& sums, int tiles, const Segment& segment,
+                                       const Tile (&tile)[2], std::uint32_t lane, std::uint32_t stride, int thread) {
+    if (tiles == 0) return;
+    const std::uint32_t warpgroup = static_cast<std::uint32_t>(segment.worker) * stride + lane;
+    if (segment.first > 0) return publish<n>(job, sums, tiles, warpgroup, thread);
+    if (segment.last < job.run[segment.run].units) gather<n>(job, sums, tiles, segment, warpgroup, stride, thread);
+    const std::uint32_t first_row = static_cast<std::uint32_t>(segment.column * n);
+    if (job.gated) return store_gated<n>(job, sums, tile[0], first_row, thread);
+#pragma unroll
+    for (int t = 0; t < 2; ++t)
+        if (t < tiles) store_tile<n>(job, sums.tile[t], tile[t], first_row, thread);
+}
+
+} // namespace lucebox::compute::cuda
