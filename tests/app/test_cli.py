@@ -19,7 +19,7 @@ class Help(unittest.TestCase):
             got = run(*arguments)
             self.assertEqual((got.returncode, got.stderr), (0, ""))
             for command in COMMANDS:
-                self.assertRegex(got.stdout, rf"(?m)^  {command} +[A-Z].*\.$")
+                self.assertRegex(got.stdout, rf"(?m)^  {command} +[A-Za-z].*\.$")
 
     def test_every_command_explains_itself_and_its_options(self):
         for command in COMMANDS:
