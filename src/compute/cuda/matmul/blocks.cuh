@@ -6,7 +6,6 @@
 
 #include "compute/cuda/matmul/form.h"
 
-#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 namespace lucebox::compute::cuda {
