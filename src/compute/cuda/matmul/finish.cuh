@@ -41,32 +41,47 @@ __device__ __forceinline__ void publish(const Job& job, const Sums<n>& sums, int
     if (thread == 0) ptx::store_release(reinterpret_cast<std::uint32_t*>(job.workspace) + warpgroup, 1);
 }
 
-// Adds the parts of the workers that follow until the group is complete. `stride`: warpgroups of a worker.
+// Adds the parts of the workers that follow until the group is complete. `stride`: warpgroups of a worker. A launch's
+// end hangs on this, so nothing in it waits twice: each flag has a thread of its own, and the parts' loads are
+// independent.
 template <int n>
 __device__ __forceinline__ void gather(const Job& job, Sums<n>& sums, int tiles, const Segment& segment,
                                        std::uint32_t warpgroup, std::uint32_t stride, int thread) {
     const JobRun& run = job.run[segment.run];
     const std::uint32_t end = run.first_unit + static_cast<std::uint32_t>((segment.group + 1) * run.units);
-    for (int other = segment.worker + 1; job.bound[other] < end; ++other) {
-        warpgroup += stride;
-        if (job.bound[other] == job.bound[other + 1]) continue; // a worker without a share
-        auto* flag = reinterpret_cast<std::uint32_t*>(job.workspace) + warpgroup;
-        if (thread == 0)
-            while (ptx::load_acquire(flag) == 0) {
+    const int first = segment.worker + 1;
+    int last = first;
+    while (job.bound[last] < end)
+        ++last;
+    auto* flags = reinterpret_cast<std::uint32_t*>(job.workspace) + warpgroup;
+    auto has_share = [&](int worker) { return job.bound[worker] != job.bound[worker + 1]; };
+    auto flag_of = [&](int worker) { return flags + static_cast<std::uint32_t>(worker - segment.worker) * stride; };
+    for (int worker = first + thread; worker < last; worker += warpgroup_threads)
+        if (has_share(worker))
+            while (ptx::load_acquire(flag_of(worker)) == 0) {
             }
-        ptx::warpgroup_sync(warpgroup % 2);
-        const float* from = part_at<n>(job, warpgroup) + thread;
+    __syncwarp();
+    ptx::warpgroup_sync(warpgroup % 2);
+    constexpr int at_once = n <= 8 ? 4 : n <= 16 ? 2 : 1; // parts; more would take too many registers
+#pragma unroll at_once
+    for (int worker = first; worker < last; ++worker) {
+        const float* from =
+            part_at<n>(job, warpgroup + static_cast<std::uint32_t>(worker - segment.worker) * stride) + thread;
+        const bool part = has_share(worker); // what a worker without a share has in its place is old
 #pragma unroll
         for (int t = 0; t < 2; ++t)
             if (t < tiles)
 #pragma unroll
                 for (int i = 0; i < n / 2; ++i)
-                    if (static_cast<std::uint32_t>(i / 4 * 8) < job.rows)
-                        sums.tile[t][i] =
+                    if (i < 4 || static_cast<std::uint32_t>(i / 4 * 8) < job.rows) {
+                        const float sum =
                             __fadd_rn(sums.tile[t][i], __ldcg(from + (t * (n / 2) + i) * warpgroup_threads));
-        ptx::warpgroup_sync(warpgroup % 2);
-        if (thread == 0) *flag = 0; // for the next launch
+                        sums.tile[t][i] = part ? sum : sums.tile[t][i];
+                    }
     }
+    ptx::warpgroup_sync(warpgroup % 2);
+    for (int worker = first + thread; worker < last; worker += warpgroup_threads)
+        if (has_share(worker)) *flag_of(worker) = 0; // for the next launch
 }
 
 __device__ __forceinline__ float activated(Activation activation, float x) {

@@ -56,10 +56,13 @@ void plan_groups(Job& job, std::span<const PlannedTarget> targets, int workers, 
         add(run.tiles / size, 2 * lanes, run);
         if (rest > 0) add(1, rest * 2 / slots, run);
     }
+    // Small matrices are not cut finer than this: a group's finisher reads every part, one after the other.
+    constexpr int most_parts = 16;
+    const int sharing = std::min(workers, job.groups * most_parts);
     std::size_t at = 0;
     std::uint64_t before = 0; // cost of the stretches before `at`
-    for (int w = 0; w <= workers; ++w) {
-        const std::uint64_t share = total * static_cast<std::uint64_t>(w) / static_cast<std::uint64_t>(workers);
+    for (int w = 0; w <= sharing; ++w) {
+        const std::uint64_t share = total * static_cast<std::uint64_t>(w) / static_cast<std::uint64_t>(sharing);
         while (at + 1 < stretches.size() && before + stretches[at].units * stretches[at].unit_cost <= share) {
             before += stretches[at].units * stretches[at].unit_cost;
             ++at;
@@ -69,7 +72,8 @@ void plan_groups(Job& job, std::span<const PlannedTarget> targets, int workers, 
                                           s.units, (share - before + s.unit_cost / 2) / s.unit_cost));
     }
     job.bound[0] = 0;
-    job.bound[workers] = unit;
+    for (int w = sharing; w <= workers; ++w)
+        job.bound[w] = unit;
 }
 
 } // namespace lucebox::compute::cuda
