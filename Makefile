@@ -3,7 +3,7 @@ PRESET ?= release
 BUILD  := build/$(PRESET)
 JOBS   ?= $(shell nproc)
 
-.PHONY: help packages packages-for-tests build build-program models serve test test-all bench fuzz tidy format clean
+.PHONY: help packages packages-for-tests build build-program models serve test test-all bench fuzz tidy format clean cuda
 
 help:
 	@echo "make serve       build, fetch the default model once, and serve it on 127.0.0.1:8080"
@@ -15,6 +15,7 @@ help:
 	@echo "make tidy        clang-tidy over the files changed since main (ALL=1: all files)"
 	@echo "make format      clang-format over the files changed since main (ALL=1: all files)"
 	@echo "make models      fetch the models that tests and benchmarks use, once (335 MB)"
+	@echo "make cuda        build for all NVIDIA GPUs into build/cuda (PRESET=cuda-dev: for Hopper alone)"
 	@echo "make clean       delete build/"
 
 packages:
@@ -65,6 +66,14 @@ tidy: packages-for-tests
 format: packages-for-tests
 	@tools/changed-sources.sh $(ALL) | xargs -r clang-format -i
 	@git diff --stat
+
+cuda: PRESET := $(if $(filter cuda%,$(PRESET)),$(PRESET),cuda)
+cuda: packages
+	@command -v nvcc >/dev/null || { echo "error: nvcc (CUDA 12.8 or newer) is not on the PATH"; exit 69; }
+	@echo "==> building with CUDA ($(PRESET), $(JOBS) jobs)"
+	@cmake --preset $(PRESET) >/dev/null
+	@cmake --build $(BUILD) -j $(JOBS)
+	@echo "==> done: $(BUILD)/lucebox bench --device cuda"
 
 clean:
 	rm -rf build

@@ -62,6 +62,7 @@ public:
     void gather_outputs(compute::Tensor, compute::Tensor) override {}
     void store_columns(compute::Tensor, compute::Tensor, std::size_t) override {}
     void top_k(compute::Tensor, std::size_t, std::int32_t*, float*) override {}
+    void best_tokens(compute::Tensor, std::int32_t*) override {}
 
 private:
     compute::Device& real_;

@@ -3,6 +3,7 @@
 
 #include "base/options.h"
 #include "base/result.h"
+#include "compute/devices.h"
 #include "engine/engine.h"
 
 #include <functional>
@@ -35,7 +36,7 @@ Status version(const Invocation& invocation);
 // What several commands take from their options.
 // --model, or the default one, fetched if need be; a fetch stops soon after `keep_going` says false.
 Result<std::filesystem::path> chosen_model(const Options& options, std::function<bool()> keep_going = {});
-Status require_cpu(const Options& options);                         // refuses --device cuda where there is none
+compute::DeviceOptions device_options(const Options& options);
 Result<decode::SamplingParams> sampling_params(const Options& options, float default_temperature);
 Result<engine::Options> engine_options(const Options& options, std::function<bool()> keep_going = {});
 

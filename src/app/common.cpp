@@ -6,12 +6,9 @@
 
 namespace lucebox::app {
 
-Status require_cpu(const Options& options) {
-    if (options.text("device") == "cuda") {
-        return Error{ErrorKind::unavailable, "this build computes on the CPU only: --device cuda is not available",
-                     "use --device cpu"};
-    }
-    return Ok{};
+compute::DeviceOptions device_options(const Options& options) {
+    return {compute::device_choice(options.text("device")), static_cast<std::size_t>(options.integer("threads")),
+            options.boolean("reference")};
 }
 
 Result<decode::SamplingParams> sampling_params(const Options& options, float default_temperature) {
@@ -29,14 +26,12 @@ Result<decode::SamplingParams> sampling_params(const Options& options, float def
 }
 
 Result<engine::Options> engine_options(const Options& options, std::function<bool()> keep_going) {
-    LUCEBOX_CHECK(require_cpu(options));
     engine::Options out;
     LUCEBOX_TRY(out.model, chosen_model(options, std::move(keep_going)));
     out.context = static_cast<std::size_t>(options.integer("context"));
     out.sequences = static_cast<std::size_t>(options.integer("sequences"));
     out.queue = static_cast<std::size_t>(options.integer("queue"));
-    out.threads = static_cast<std::size_t>(options.integer("threads"));
-    out.reference_kernels = options.boolean("reference");
+    out.device = device_options(options);
     return out;
 }
 

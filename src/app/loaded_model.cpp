@@ -1,15 +1,11 @@
 #include "app/loaded_model.h"
 
-#include "compute/cpu/cpu_device.h"
-
 namespace lucebox::app {
 
 Result<LoadedModel> LoadedModel::load(const Options& options, std::size_t context, std::size_t rows) {
-    LUCEBOX_CHECK(require_cpu(options));
     LUCEBOX_TRY(const auto path, chosen_model(options));
     LUCEBOX_TRY(auto file, gguf::ModelFile::open(path));
-    auto device = compute::cpu::make_device(
-        {.threads = static_cast<std::size_t>(options.integer("threads")), .reference = options.boolean("reference")});
+    LUCEBOX_TRY(auto device, compute::make_device(device_options(options)));
     LoadedModel model{std::move(file), std::move(device), nullptr, 0};
     model::RunnerOptions runner_options;
     runner_options.context = context;

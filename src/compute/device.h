@@ -142,6 +142,9 @@ class Device {
 public:
     virtual ~Device() = default;
     virtual std::string_view name() const = 0;
+    // The first thing that went wrong since the device was made and could not be reported where it happened. From then on
+    // nothing it computes is valid.
+    virtual Status failure() const { return Ok{}; }
 
     // Memory. Zeroed. Fails with ErrorKind::out_of_memory.
     virtual Result<std::unique_ptr<Buffer>> allocate(std::size_t bytes) = 0;
@@ -150,18 +153,26 @@ public:
     virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes) = 0; // within the device; may overlap
     virtual void zero(std::byte* at, std::size_t bytes) = 0;
 
+    virtual bool supports_kv(DType) const { return true; }
     virtual KvBytes kv_bytes(const KvView& shape) const = 0; // pointers are ignored
     // Token `first + from[i]` of a slot becomes token `first + i`; from is ascending, from[i] >= i.
     virtual void move_tokens(const KvView& cache, std::size_t slot, std::size_t first,
                              std::span<const std::int32_t> from) = 0;
 
-    // Weights. A 2-D tensor {inputs, outputs} of any type that can be dequantised.
+    // Weights. A 2-D tensor {inputs, outputs} of any type that can be dequantised. It may be read until prepare() returns.
     virtual Result<std::unique_ptr<Matrix>> load_matrix(const gguf::Tensor& tensor) = 0;
     virtual Result<Vector> load_vector(const gguf::Tensor& tensor) = 0;
 
     // After the last weight is loaded: room for steps of up to `rows` rows over `context` tokens. Called again when more
     // weights have been loaded (a draft behind its target); the larger of each number holds.
     virtual Status prepare(std::size_t rows, std::size_t context) = 0;
+    // Whether the first step takes what later ones need (memory, compiled code), so that it had better run before anybody waits.
+    virtual bool wants_rehearsal() const { return false; }
+    // Rows that the tensors of a step of `rows` rows must have, behind its own: a device may compute on them in vain.
+    virtual std::size_t padded_rows(std::size_t rows) const { return rows; }
+
+    // Rows of a prompt that are best fed at a time.
+    virtual std::size_t prompt_rows() const { return 256; }
 
     virtual void begin_step(const StepPlan& plan) = 0;
     virtual void end_step() = 0;
@@ -193,6 +204,9 @@ public:
     // number counts as minus infinity.  ids [rows, count];  logprobs [rows, count]: logit - log(sum(exp(row))), within
     // 1e-4 of exact.
     virtual void top_k(Tensor logits, std::size_t count, std::int32_t* ids, float* logprobs) = 0;
+    // ids[r] = the largest of logits[r]; the lower id of equals. A logit that is not a number counts as minus infinity; if
+    // none is left, the answer is 0.
+    virtual void best_tokens(Tensor logits, std::int32_t* ids) = 0;
 };
 
 } // namespace lucebox::compute

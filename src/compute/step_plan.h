@@ -33,6 +33,7 @@ struct StepPlan {
     std::vector<PlanRow> rows;
     std::vector<PlanSequence> sequences;
     std::vector<std::int32_t> outputs; // rows whose logits are wanted, ascending
+    bool observed = false;             // the caller reads tensors between operations: none may be deferred or skipped
 
     std::size_t size() const { return rows.size(); }
 };

@@ -118,6 +118,11 @@ Status validate(const SamplingParams& params) {
     return Ok{};
 }
 
+bool takes_the_best(const SamplingParams& params) {
+    return params.temperature == 0 && params.repetition_penalty == 1 && params.frequency_penalty == 0 &&
+           params.presence_penalty == 0 && params.logit_bias.empty();
+}
+
 void TokenHistory::add_prompt(std::span<const TokenId> tokens) {
     tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
 }

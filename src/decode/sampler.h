@@ -43,6 +43,9 @@ struct SamplingParams {
 // Names the field that is out of range, as the first word of the message.
 Status validate(const SamplingParams& params);
 
+// Whether the largest logit as the model gave it decides, so that nothing else of the row is needed.
+bool takes_the_best(const SamplingParams& params);
+
 // What penalties need to know of the text so far; kept by the caller beside the sequence.
 class TokenHistory {
 public:

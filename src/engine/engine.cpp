@@ -1,6 +1,5 @@
 #include "engine/engine.h"
 
-#include "compute/cpu/cpu_device.h"
 #include "engine/generation.h"
 #include "engine/prefix_cache.h"
 #include "gguf/model_file.h"
@@ -21,9 +20,9 @@ namespace lucebox::engine {
 namespace {
 
 constexpr std::size_t default_context = 8192;
-constexpr std::size_t rows_per_step = 256;
-// While others decode, a prompt takes smaller pieces, so that their next token does not wait long.
-constexpr std::size_t prompt_rows_beside_decoding = 64;
+// A step that others decode in has no more rows than share one arithmetic: their next token does not wait long, and is the
+// one that they would get alone. Longer steps are pieces of one prompt.
+constexpr std::size_t shared_rows = compute::max_tree_rows;
 
 Result<ModelInfo> describe(const gguf::ModelFile& file) {
     ModelInfo info;
@@ -64,6 +63,7 @@ struct Engine::State {
     std::unordered_set<RequestId> cancelled;
     Stats stats;
     RequestId next_id = 1;
+    std::optional<Error> failure; // of the device; final
     bool stopping = false;
 
     // Of the engine's thread alone.
@@ -84,6 +84,7 @@ struct Engine::State {
     void step();
     void retire();
     void fail_all(const Error& error);
+    bool device_failed();
 };
 
 Status Engine::State::load_text() {
@@ -110,11 +111,11 @@ Status Engine::State::load(std::function<void(double)> progress) {
                      fmt::format("use --context {} or less", info.trained_context)};
     }
     options.sequences = std::max<std::size_t>(options.sequences, 1);
-    device = compute::cpu::make_device({.threads = options.threads, .reference = options.reference_kernels});
+    LUCEBOX_TRY(device, compute::make_device(options.device));
     model::RunnerOptions runner_options;
     runner_options.context = options.context;
     runner_options.sequences = options.sequences;
-    runner_options.rows = std::max(rows_per_step, options.sequences);
+    runner_options.rows = std::max(device->prompt_rows(), shared_rows);
     LUCEBOX_TRY(runner, model::Runner::load(file, *device, runner_options, std::move(progress)));
     prefixes.emplace(*runner);
     if (static_cast<std::size_t>(tokenizer->vocabulary_size()) > runner->vocabulary()) {
@@ -169,20 +170,30 @@ void Engine::State::drop_cancelled() {
 void Engine::State::step() {
     rows.clear();
     std::size_t outputs = 0;
+    const bool prompts = std::ranges::any_of(running, [](const auto& generation) { return generation->prompt_left() > 0; });
+    const std::size_t decode_limit = shared_rows - (prompts ? shared_rows / 4 : 0);
+    if (running.size() > decode_limit) std::ranges::rotate(running, running.begin() + 1); // so that all have their turn
     for (auto& generation : running) {
         generation->begin_step();
-        if (generation->decoding()) generation->add_rows(rows, 1, outputs);
+        if (generation->decoding() && rows.size() < decode_limit) generation->add_rows(rows, 1, outputs);
     }
     const std::size_t decoded = rows.size();
-    const std::size_t limit = decoded == 0 ? rows_per_step : decoded + prompt_rows_beside_decoding;
     for (auto& generation : running) {
+        const std::size_t limit = rows.empty() ? runner->options().rows : shared_rows;
         if (generation->prompt_left() > 0 && rows.size() < limit) generation->add_rows(rows, limit - rows.size(), outputs);
     }
     const std::size_t prompt_rows = rows.size() - decoded;
     const auto before = Clock::now();
-    if (const Status status = runner->step(rows, model::Commit::all); !status) return fail_all(status.error());
+    if (const Status status = runner->step(rows, model::Commit::all); !status) {
+        if (!device_failed()) fail_all(status.error());
+        return;
+    }
     std::size_t generated = 0;
-    for (auto& generation : running) generated += generation->advance(*runner, sampler, options.context);
+    for (auto& generation : running) {
+        generation->fetch(*runner);
+        if (device_failed()) return; // what was fetched means nothing
+        generated += generation->advance(*runner, sampler, options.context);
+    }
     const double seconds = std::chrono::duration<double>(Clock::now() - before).count();
     const std::lock_guard lock(mutex);
     ++stats.steps;
@@ -223,6 +234,23 @@ void Engine::State::fail_all(const Error& error) {
     for (auto& generation : running) {
         if (!generation->finished()) generation->finish(FinishReason::error, error);
     }
+}
+
+// A device that failed never recovers: whoever waits is told, and submit() refuses from now on. Starting the program
+// again is the way back.
+bool Engine::State::device_failed() {
+    const Status status = device->failure();
+    if (status) return false;
+    fail_all(status.error());
+    std::deque<std::unique_ptr<Generation>> refused;
+    {
+        const std::lock_guard lock(mutex);
+        failure = status.error();
+        refused.swap(waiting);
+        stats.requests_failed += refused.size();
+    }
+    for (auto& generation : refused) generation->finish(FinishReason::error, status.error());
+    return true;
 }
 
 void Engine::State::run() {
@@ -280,6 +308,10 @@ Result<RequestId> Engine::submit(Request request, OnEvent on_event) {
     RequestId id = 0;
     {
         const std::lock_guard lock(state.mutex);
+        if (state.failure) {
+            ++state.stats.requests_refused;
+            return *state.failure;
+        }
         if (state.waiting.size() >= state.options.queue || state.stopping) {
             ++state.stats.requests_refused;
             return Error{ErrorKind::unavailable, fmt::format("{} requests are waiting already", state.waiting.size()),
@@ -316,6 +348,11 @@ const text::ChatTemplate* Engine::chat_template() const {
     return state_->chat_template ? &*state_->chat_template : nullptr;
 }
 std::string_view Engine::chat_template_source() const { return state_->chat_template_source; }
+
+std::optional<Error> Engine::failure() const {
+    const std::lock_guard lock(state_->mutex);
+    return state_->failure;
+}
 
 Stats Engine::stats() const {
     const std::lock_guard lock(state_->mutex);

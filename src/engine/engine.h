@@ -6,6 +6,7 @@
 #pragma once
 
 #include "base/result.h"
+#include "compute/devices.h"
 #include "decode/sampler.h"
 #include "text/chat_template.h"
 #include "text/grammar/grammar.h"
@@ -85,9 +86,8 @@ struct Options {
     std::size_t context = 0;        // tokens per sequence; 0: what the model was trained for, at most 8192 (CPU)
     std::size_t sequences = 4;      // requests that run side by side
     std::size_t queue = 64;         // requests that wait; more are refused with ErrorKind::unavailable
-    std::size_t threads = 0;        // 0: one for each core
     bool reuse_prefixes = true;     // a request goes on from what an earlier one left behind; the results are the same
-    bool reference_kernels = false; // the plain kernels, for checking the fast ones
+    compute::DeviceOptions device;
 };
 
 struct ModelInfo {
@@ -133,6 +133,7 @@ public:
     const text::ChatTemplate* chat_template() const; // nullptr if the file has none
     std::string_view chat_template_source() const;
     Stats stats() const;
+    std::optional<Error> failure() const; // of the device, after which nothing can be generated; submit() returns it, too
 
 private:
     struct State;

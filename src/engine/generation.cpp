@@ -54,13 +54,25 @@ void Generation::report_progress() {
     on_event_(Progress{fed_, request_.prompt.size()});
 }
 
+void Generation::fetch(model::Runner& runner) {
+    if (output_ < 0) return;
+    if (best_only_) runner.best(static_cast<std::size_t>(output_));
+    else runner.logits(static_cast<std::size_t>(output_));
+}
+
 std::size_t Generation::advance(model::Runner& runner, decode::Sampler& sampler, std::size_t context) {
     if (generated_ == 0) report_progress();
     if (output_ < 0) return 0;
+    const std::size_t before = generated_, position = request_.prompt.size() + generated_;
+    if (best_only_) {
+        decode::Sample sample;
+        sample.token = runner.best(static_cast<std::size_t>(output_));
+        take(std::move(sample), position, context);
+        return generated_ - before;
+    }
     const std::span<const float> row = runner.logits(static_cast<std::size_t>(output_));
     // The runner's copy is not read again, so the sampler may work in it.
     const std::span<float> logits(const_cast<float*>(row.data()), row.size());
-    const std::size_t before = generated_, position = request_.prompt.size() + generated_;
     take(choose(logits, sampler, position), position, context);
     return generated_ - before;
 }

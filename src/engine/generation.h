@@ -14,11 +14,17 @@ namespace lucebox::engine {
 
 using Clock = std::chrono::steady_clock;
 
+// Whether a request's tokens are the largest logits as the model gave them, and nobody asks for more of a row.
+inline bool asks_for_the_best_only(const Request& request) {
+    return decode::takes_the_best(request.sampling) && !request.logprobs && request.top_logprobs == 0 && !request.reasoning &&
+           !request.grammar;
+}
+
 class Generation {
 public:
     Generation(Request request, Guide guide, OnEvent on_event, const text::Tokenizer& tokenizer)
         : request_(std::move(request)), guide_(std::move(guide)), on_event_(std::move(on_event)), tokenizer_(tokenizer),
-          stops_(request_.stop), submitted_(Clock::now()) {
+          stops_(request_.stop), best_only_(asks_for_the_best_only(request_)), submitted_(Clock::now()) {
         history_.add_prompt(request_.prompt);
     }
 
@@ -35,8 +41,9 @@ public:
     void begin_step() { output_ = -1; }
     // Appends rows to a step: a piece of the prompt, or the last token. Remembers which output will be its own.
     void add_rows(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs);
-    // Behind the step: takes its logits, samples, tells the caller; how many tokens were generated. `context`: tokens a
-    // sequence may hold.
+    // Behind the step: waits for its logits, or for its best token where that is all it needs.
+    void fetch(model::Runner& runner);
+    // Samples, tells the caller; how many tokens were generated. `context`: tokens a sequence may hold.
     std::size_t advance(model::Runner& runner, decode::Sampler& sampler, std::size_t context);
     void finish(FinishReason reason, std::optional<Error> error = {});
 
@@ -63,6 +70,7 @@ private:
     decode::TokenHistory history_;
     decode::StopStrings stops_;
     text::Utf8Stream utf8_;
+    bool best_only_ = false;
 
     model::SequenceId sequence_ = -1;
     std::size_t kept_ = 0;       // prompt tokens that needed no step

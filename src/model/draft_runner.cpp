@@ -28,16 +28,16 @@ Status DraftRunner::allocate() {
     const std::size_t slots = target_.options().sequences, width = draft_->config().width;
     sequences_.resize(slots);
     most_rows_ = std::max(target_.options().rows, slots * block());
-    const std::size_t outputs = slots * block();
+    const std::size_t outputs = device_.padded_rows(slots * block()), rows = device_.padded_rows(most_rows_);
     const auto allocate = [&](std::unique_ptr<compute::Buffer>& buffer, std::size_t values) -> Status {
         LUCEBOX_TRY(buffer, device_.allocate(values * sizeof(float)));
         scratch_bytes_ += values * sizeof(float);
         return Ok{};
     };
     LUCEBOX_CHECK(allocate(waiting_, slots * most_waiting * draft_->config().target_layers.size() * width));
-    LUCEBOX_CHECK(allocate(x_, slots * block() * Workspace::padded(width)));
-    LUCEBOX_CHECK(allocate(hidden_, slots * block() * Workspace::padded(width)));
-    LUCEBOX_CHECK(allocate(scratch_, most_rows_ * draft_->scratch_width()));
+    LUCEBOX_CHECK(allocate(x_, outputs * Workspace::padded(width)));
+    LUCEBOX_CHECK(allocate(hidden_, outputs * Workspace::padded(width)));
+    LUCEBOX_CHECK(allocate(scratch_, rows * draft_->scratch_width()));
     LUCEBOX_CHECK(allocate(logits_, std::min(logits_window, outputs) * target_.vocabulary()));
     LUCEBOX_CHECK(allocate(top_ids_, outputs * compute::max_top_k));
     LUCEBOX_CHECK(allocate(top_logprobs_, outputs * compute::max_top_k));
@@ -104,7 +104,7 @@ void DraftRunner::add_plan_rows(SequenceId sequence, std::size_t count, bool con
 // Runs the plan of context rows that was just made.
 void DraftRunner::add_context(Tensor features) {
     device_.begin_step(plan_);
-    Pass pass{device_, cache_, Workspace(floats(scratch_), plan_.size())};
+    Pass pass{device_, cache_, Workspace(floats(scratch_), device_.padded_rows(plan_.size()))};
     draft_->add_context(pass, features);
     device_.end_step();
     for (const compute::PlanSequence& plan : plan_.sequences) {
@@ -154,9 +154,9 @@ void DraftRunner::begin_blocks(std::span<const Block> blocks, std::size_t first_
     }
     const std::size_t width = draft_->config().width;
     device_.begin_step(plan_);
-    Pass pass{device_, cache_, Workspace(floats(scratch_), plan_.size())};
-    draft_->run_block(pass, target_.model().vocabulary(), {floats(x_), plan_.size(), width},
-                      {floats(hidden_), plan_.outputs.size(), width});
+    Pass pass{device_, cache_, Workspace(floats(scratch_), device_.padded_rows(plan_.size()))};
+    draft_->run_block(pass, target_.model().vocabulary(), {floats(x_), device_.padded_rows(plan_.size()), width},
+                      {floats(hidden_), device_.padded_rows(plan_.outputs.size()), width});
 }
 
 void DraftRunner::propose(std::span<const Block> blocks, std::size_t depth, std::size_t top) {
@@ -166,7 +166,7 @@ void DraftRunner::propose(std::span<const Block> blocks, std::size_t depth, std:
     const std::size_t width = draft_->config().width, rows = plan_.outputs.size();
     auto* ids = reinterpret_cast<std::int32_t*>(top_ids_->data());
     for (std::size_t begin = 0; begin < rows; begin += logits_window) {
-        const std::size_t count = std::min(logits_window, rows - begin);
+        const std::size_t count = device_.padded_rows(std::min(logits_window, rows - begin));
         const Tensor logits{floats(logits_), count, target_.vocabulary()};
         target_.model().vocabulary().project(device_, {floats(hidden_) + begin * width, count, width}, logits);
         device_.top_k(logits, top_, ids + begin * top_, floats(top_logprobs_) + begin * top_);
@@ -186,11 +186,11 @@ std::span<const float> DraftRunner::logprobs(std::size_t block, std::size_t dept
 
 std::vector<float> DraftRunner::logits(const Block& block) {
     begin_blocks({&block, 1}, 0, this->block());
-    const std::size_t width = draft_->config().width, rows = this->block();
+    const std::size_t width = draft_->config().width, rows = device_.padded_rows(this->block());
     const Tensor logits{floats(logits_), rows, target_.vocabulary()};
     target_.model().vocabulary().project(device_, {floats(hidden_), rows, width}, logits);
     device_.end_step();
-    std::vector<float> values(rows * target_.vocabulary());
+    std::vector<float> values(this->block() * target_.vocabulary());
     device_.download(std::as_writable_bytes(std::span(values)), logits_->data());
     return values;
 }

@@ -33,17 +33,23 @@ Result<std::unique_ptr<Runner>> Runner::load(const gguf::ModelFile& file, comput
     cache_options.slots = options.sequences;
     cache_options.capacity = options.context + max_tree_rows;
     cache_options.kv_type = options.kv_type.value_or(default_kv_type(file));
+    if (!options.kv_type && !device.supports_kv(cache_options.kv_type)) cache_options.kv_type = compute::DType::f16;
+    if (!device.supports_kv(cache_options.kv_type)) {
+        return Error{ErrorKind::unsupported, fmt::format("{} cannot keep keys and values in the type asked for", device.name())};
+    }
     const auto layers = model->layers();
     LUCEBOX_TRY(auto cache, cache::Cache::create(device, layers, cache_options));
     std::unique_ptr<Runner> runner(new Runner(device, std::move(model), std::move(cache), options));
     runner->has_recurrent_ = std::ranges::any_of(
         layers, [](const auto& layer) { return std::holds_alternative<cache::RecurrentShape>(layer); });
     LUCEBOX_CHECK(runner->allocate_scratch());
+    if (device.wants_rehearsal()) LUCEBOX_CHECK(runner->rehearse());
     return runner;
 }
 
 Status Runner::allocate_scratch() {
-    const std::size_t rows = options_.rows, width = Workspace::padded(model_->width()), vocabulary = this->vocabulary();
+    const std::size_t rows = device_.padded_rows(options_.rows);
+    const std::size_t width = Workspace::padded(model_->width()), vocabulary = this->vocabulary();
     const auto allocate = [&](std::unique_ptr<compute::Buffer>& buffer, std::size_t count) -> Status {
         LUCEBOX_TRY(buffer, device_.allocate(count * sizeof(float)));
         scratch_bytes_ += count * sizeof(float);
@@ -54,18 +60,37 @@ Status Runner::allocate_scratch() {
     LUCEBOX_CHECK(allocate(scratch_, rows * model_->scratch_width()));
     const std::size_t window = std::min(rows, logits_window);
     LUCEBOX_CHECK(allocate(logits_, window * vocabulary));
+    LUCEBOX_CHECK(allocate(best_, window));
     host_logits_.resize(window * vocabulary);
+    host_best_.resize(window);
     sequences_.resize(options_.sequences);
     plan_.rows.reserve(rows);
     return device_.prepare(rows, options_.context + max_tree_rows);
 }
 
 Status Runner::capture(std::vector<std::size_t> layers) {
-    const std::size_t width = layers.size() * model_->width(), bytes = options_.rows * width * sizeof(float);
+    const std::size_t width = layers.size() * model_->width(), rows = device_.padded_rows(options_.rows);
+    const std::size_t bytes = rows * width * sizeof(float);
     LUCEBOX_TRY(features_, device_.allocate(bytes));
     scratch_bytes_ += bytes;
     capture_.layers = std::move(layers);
     capture_.features = {floats(features_), 0, width};
+    return Ok{};
+}
+
+// One plain step and one of a prompt, to their last token; then everything is as if nothing had been.
+Status Runner::rehearse() {
+    LUCEBOX_TRY(const SequenceId sequence, open());
+    for (const std::size_t count : {std::size_t{1}, std::min({options_.rows, options_.context - 1, std::size_t{max_tree_rows + 1}})}) {
+        std::vector<Row> rows;
+        for (std::size_t i = 0; i < count; ++i) rows.push_back({sequence, 0, static_cast<std::int32_t>(i) - 1, i + 1 == count});
+        if (rows.empty()) continue;
+        LUCEBOX_CHECK(step(rows, Commit::all));
+        best(0);
+        LUCEBOX_CHECK(device_.failure());
+    }
+    close(sequence);
+    plan_ = {};
     return Ok{};
 }
 
@@ -142,6 +167,7 @@ Status Runner::build_plan(std::span<const Row> rows, Commit commit) {
     plan_.sequences.clear();
     plan_.outputs.clear();
     window_begin_ = window_end_ = 0;
+    best_computed_ = false;
     if (rows.empty() || rows.size() > options_.rows) {
         return usage(fmt::format("a step has 1 to {} rows, not {}", options_.rows, rows.size()));
     }
@@ -173,13 +199,16 @@ Status Runner::step(std::span<const Row> rows, Commit commit) {
         plan_ = {};
         return status;
     }
+    plan_.observed = static_cast<bool>(tap_);
+    const std::size_t padded = device_.padded_rows(rows.size()), outputs = plan_.outputs.size();
     device_.begin_step(plan_);
-    const Tensor x{floats(x_), rows.size(), model_->width()};
-    capture_.features.rows = rows.size();
-    Pass pass{device_, cache_, Workspace(floats(scratch_), rows.size()), tap_, capture_.layers.empty() ? nullptr : &capture_};
+    const Tensor x{floats(x_), padded, model_->width()};
+    capture_.features.rows = padded;
+    Pass pass{device_, cache_, Workspace(floats(scratch_), padded), tap_, capture_.layers.empty() ? nullptr : &capture_};
     model_->forward(pass, x);
-    if (!plan_.outputs.empty()) device_.gather_outputs(x, {floats(gathered_), plan_.outputs.size(), model_->width()});
+    if (outputs > 0) device_.gather_outputs(x, {floats(gathered_), device_.padded_rows(outputs), model_->width()});
     device_.end_step();
+    LUCEBOX_CHECK(device_.failure());
     for (const PlanSequence& plan : plan_.sequences) {
         Sequence& sequence = sequences_[static_cast<std::size_t>(plan.slot)];
         sequence.pending.clear();
@@ -188,19 +217,45 @@ Status Runner::step(std::span<const Row> rows, Commit commit) {
     return Ok{};
 }
 
-std::span<const float> Runner::logits(std::size_t output) {
-    const std::size_t vocabulary = this->vocabulary();
-    if (output < window_begin_ || output >= window_end_) {
+std::size_t Runner::compute_window(std::size_t output, bool best) {
+    const bool inside = output >= window_begin_ && output < window_end_;
+    if (inside && (!best || best_computed_)) return output - window_begin_;
+    if (!inside) {
         window_begin_ = output / logits_window * logits_window;
         window_end_ = std::min({window_begin_ + logits_window, plan_.outputs.size(), window_begin_ + options_.rows});
-        const std::size_t count = window_end_ - window_begin_;
-        device_.begin_step(plan_);
-        model_->vocabulary().head(device_, {floats(gathered_) + window_begin_ * model_->width(), count, model_->width()},
-                                  {floats(x_), count, model_->width()}, {floats(logits_), count, vocabulary});
-        device_.end_step();
-        device_.download(std::as_writable_bytes(std::span(host_logits_.data(), count * vocabulary)), logits_->data());
+        logits_here_ = best_here_ = false;
     }
-    return {host_logits_.data() + (output - window_begin_) * vocabulary, vocabulary};
+    const std::size_t count = device_.padded_rows(window_end_ - window_begin_), width = model_->width();
+    const Tensor logits{floats(logits_), count, vocabulary()};
+    plan_.observed = false;
+    device_.begin_step(plan_);
+    if (!inside) {
+        const Tensor x{floats(gathered_) + window_begin_ * width, count, width}, normed{floats(x_), count, width};
+        model_->vocabulary().head(device_, x, normed, logits);
+    }
+    if (best) device_.best_tokens(logits, reinterpret_cast<std::int32_t*>(best_->data()));
+    device_.end_step();
+    best_computed_ = best;
+    return output - window_begin_;
+}
+
+std::span<const float> Runner::logits(std::size_t output) {
+    const std::size_t vocabulary = this->vocabulary(), index = compute_window(output, false);
+    if (!logits_here_) {
+        const std::span to(host_logits_.data(), (window_end_ - window_begin_) * vocabulary);
+        device_.download(std::as_writable_bytes(to), logits_->data());
+        logits_here_ = true;
+    }
+    return {host_logits_.data() + index * vocabulary, vocabulary};
+}
+
+TokenId Runner::best(std::size_t output) {
+    const std::size_t index = compute_window(output, true);
+    if (!best_here_) {
+        device_.download(std::as_writable_bytes(std::span(host_best_.data(), window_end_ - window_begin_)), best_->data());
+        best_here_ = true;
+    }
+    return host_best_[index];
 }
 
 Status Runner::commit(SequenceId sequence, std::span<const std::int32_t> path) {

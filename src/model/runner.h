@@ -61,8 +61,11 @@ public:
     // sequence as it was.
     Status step(std::span<const Row> rows, Commit commit);
 
-    // Logits of the i-th row that asked for them in the last step, valid until the next call.
+    // Logits of the i-th row that asked for them in the last step, valid until the next call. After a failure of the device
+    // they mean nothing: see Device::failure.
     std::span<const float> logits(std::size_t output);
+    // The best token of that row, the lower id of equals: less to wait for than its logits.
+    TokenId best(std::size_t output);
     std::size_t outputs() const { return plan_.outputs.size(); }
 
     // Keeps rows of the last step (their indices, a path that begins at the committed end). At most once a sequence and step.
@@ -88,9 +91,11 @@ private:
         : device_(device), model_(std::move(model)), cache_(std::move(cache)), options_(options) {}
 
     Status allocate_scratch();
+    Status rehearse();
     Status build_plan(std::span<const Row> rows, Commit commit);
     Status check_row(std::span<const Row> rows, std::size_t index) const;
     void add_row(std::span<const Row> rows, std::size_t index, Commit commit);
+    std::size_t compute_window(std::size_t output, bool best); // the output's place in the window
 
     compute::Device& device_;
     std::unique_ptr<Model> model_;
@@ -102,9 +107,11 @@ private:
     bool has_recurrent_ = false;
     Capture capture_;
 
-    std::unique_ptr<compute::Buffer> x_, scratch_, gathered_, logits_, features_;
-    std::vector<float> host_logits_; // of the window of outputs computed last
-    std::size_t window_begin_ = 0, window_end_ = 0;
+    std::unique_ptr<compute::Buffer> x_, scratch_, gathered_, logits_, best_, features_;
+    std::size_t window_begin_ = 0, window_end_ = 0; // outputs whose logits are on the device
+    std::vector<float> host_logits_;                // of the window, if logits_here_
+    std::vector<TokenId> host_best_;                // of the window, if best_here_
+    bool logits_here_ = false, best_computed_ = false, best_here_ = false;
     std::size_t scratch_bytes_ = 0;
 };
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "base/npy.h"
-#include "compute/cpu/cpu_device.h"
+#include "compute/devices.h"
 #include "gguf/blocks.h"
 #include "model/runner.h"
 
@@ -44,18 +44,44 @@ inline std::vector<float> floats(const std::filesystem::path& path) {
     return values;
 }
 
+// What a test runs on.
+enum class On { reference, cpu, cuda };
+
+inline const char* name_of(On on) {
+    return on == On::reference ? "reference" : on == On::cpu ? "fast" : "cuda";
+}
+
+inline compute::DeviceOptions device_options(On on) {
+    return {on == On::cuda ? compute::DeviceChoice::cuda : compute::DeviceChoice::cpu, 2, on == On::reference};
+}
+
+// Whether a GPU can be used here; if not, a test that needs one says so and ends.
+inline bool gpu_is_here() {
+    for (const auto& device : compute::known_devices()) {
+        if (device.kind == "cuda" && device.problem.empty()) return true;
+    }
+    return false;
+}
+#define LUCEBOX_NEEDS_GPU_IF(condition)                                                                                \
+    if ((condition) && !gpu_is_here()) GTEST_SKIP() << "skipped: no GPU"
+
 // A model ready to run, with all it stands on.
 struct Rig {
     gguf::ModelFile file;
     std::unique_ptr<compute::Device> device;
     std::unique_ptr<Runner> runner;
 
-    explicit Rig(const std::filesystem::path& path, const RunnerOptions& options = {},
-                 const compute::cpu::CpuOptions& cpu = {.threads = 2, .reference = false})
-        : file(must_open(path)), device(compute::cpu::make_device(cpu)) {
+    explicit Rig(const std::filesystem::path& path, const RunnerOptions& options = {}, On on = On::cpu)
+        : file(must_open(path)), device(must_make(on)) {
         auto loaded = Runner::load(file, *device, options);
         if (!loaded) throw std::runtime_error(loaded.error().message);
         runner = std::move(*loaded);
+    }
+
+    static std::unique_ptr<compute::Device> must_make(On on) {
+        auto device = compute::make_device(device_options(on));
+        if (!device) throw std::runtime_error(device.error().message);
+        return std::move(*device);
     }
 
     static gguf::ModelFile must_open(const std::filesystem::path& path) {

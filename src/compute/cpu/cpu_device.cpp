@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <new>
 #ifdef __linux__
 #include <sys/mman.h>
@@ -217,6 +218,18 @@ public:
                 top_of_row({logits.data + row * logits.width, logits.width}, kernels_, {ids + row * count, count},
                            {logprobs + row * count, count});
             }
+        });
+    }
+
+    void best_tokens(Tensor logits, std::int32_t* ids) override {
+        for_rows(logits.rows, [&](std::size_t row, std::size_t) {
+            const float* at = logits.data + row * logits.width;
+            float best = -std::numeric_limits<float>::infinity();
+            std::int32_t id = 0;
+            for (std::size_t i = 0; i < logits.width; ++i) {
+                if (at[i] > best) best = at[i], id = static_cast<std::int32_t>(i);
+            }
+            ids[row] = id;
         });
     }
 

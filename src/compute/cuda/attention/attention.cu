@@ -1,0 +1,207 @@
+// One layer's attention: the three launches, and the kernel that adds partitions up.
+#include "compute/cuda/attention/attention.h"
+
+#include "compute/cuda/attention/flash.cuh"
+#include "compute/cuda/attention/partition.h"
+#include "compute/cuda/attention/prepare.h"
+#include "compute/cuda/launch.h"
+
+namespace lucebox::compute::cuda {
+namespace {
+
+constexpr int combine_threads = 256;
+
+struct CombineArgs {
+    const StepState* state;
+    const float* sums;
+    const float2* maxima;
+    int rows, heads, head_dim, window, bidirectional;
+    const float* gate; // null: none
+    int gate_stride, gate_head_stride;
+    float* out; // [rows, heads * head_dim], or none
+    Operand operand;
+};
+
+// A block for each head of a row. Groups of threads take every `groups`-th partition, in order; the groups' sums are then
+// added in order. Partitions are counted from the start of the text, so the order is that of absolute positions.
+__global__ void __launch_bounds__(combine_threads) combine_kernel(const CombineArgs args) {
+    __shared__ float4 shared[combine_threads];
+    __shared__ float shared_weight[combine_threads];
+    allow_next();
+    wait_for_previous();
+    const int row = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
+    if (row >= args.state->rows) return;
+    const StepRow* const step_row = args.state->row + row;
+    int end = step_row->position + 1;
+    const int begin = args.window > 0 ? max(0, end - args.window) : 0;
+    if (args.bidirectional) {
+        const StepSequence* const sequence = args.state->sequence + step_row->sequence;
+        end = sequence->committed + sequence->rows;
+    }
+    const int first = partition_of(begin), last = partition_of(end - 1);
+    const std::size_t stride = static_cast<std::size_t>(args.rows) * args.heads; // from a partition to the next
+    const std::size_t place = static_cast<std::size_t>(row) * args.heads + head;
+
+    const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
+    float top = -INFINITY;
+    for (int p = first + lane; p <= last; p += 32) top = fmaxf(top, args.maxima[p * stride + place].x);
+    for (int offset = 16; offset > 0; offset /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, offset));
+
+    const int lanes = args.head_dim / 4, groups = combine_threads / lanes; // of threads that share a partition
+    const int group = thread / lanes, dim = thread % lanes * 4;
+    float4 sum{0, 0, 0, 0};
+    float weight = 0;
+    if (group < groups) {
+        const int start = first + (group + groups - first % groups) % groups;
+#pragma unroll 4
+        for (int p = start; p <= last; p += groups) {
+            const float2 maximum = args.maxima[p * stride + place];
+            const float4 value = *reinterpret_cast<const float4*>(args.sums + (p * stride + place) * args.head_dim + dim);
+            const float scale = exp2f(__fsub_rn(maximum.x, top));
+            weight = __fmaf_rn(maximum.y, scale, weight);
+            sum.x = __fmaf_rn(value.x, scale, sum.x);
+            sum.y = __fmaf_rn(value.y, scale, sum.y);
+            sum.z = __fmaf_rn(value.z, scale, sum.z);
+            sum.w = __fmaf_rn(value.w, scale, sum.w);
+        }
+        shared[thread] = sum;
+        shared_weight[thread] = weight;
+    }
+    __syncthreads();
+    if (group > 0) return;
+    for (int g = 1; g < groups; ++g) {
+        const float4 other = shared[g * lanes + thread];
+        weight = __fadd_rn(weight, shared_weight[g * lanes + thread]);
+        sum.x = __fadd_rn(sum.x, other.x);
+        sum.y = __fadd_rn(sum.y, other.y);
+        sum.z = __fadd_rn(sum.z, other.z);
+        sum.w = __fadd_rn(sum.w, other.w);
+    }
+    const float inverse = 1.0f / weight;
+    float values[4] = {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse};
+    if (args.gate) {
+        const float* const gate = args.gate + static_cast<std::size_t>(row) * args.gate_stride + head * args.gate_head_stride;
+        for (int i = 0; i < 4; ++i) values[i] = values[i] / (1.0f + expf(-gate[dim + i]));
+    }
+    const float4 value{values[0], values[1], values[2], values[3]};
+    if (args.out) *reinterpret_cast<float4*>(args.out + place * args.head_dim + dim) = value;
+    args.operand.store4(static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(head * args.head_dim + dim), value);
+}
+
+FlashInstance instance(std::size_t head_dim, int tiles, bool whole) {
+    if (head_dim <= 64) return flash_64(tiles, whole);
+    return head_dim <= 128 ? flash_128(tiles, whole) : flash_256(tiles, whole);
+}
+
+// The tiles that fit the card's shared memory. A smaller number gives the same bits.
+FlashInstance fitting_instance(std::size_t head_dim, int tiles, bool whole, int shared_limit) {
+    FlashInstance found = instance(head_dim, tiles, whole);
+    while (tiles > 1 && found.shared_bytes > static_cast<std::size_t>(shared_limit)) found = instance(head_dim, tiles /= 2, whole);
+    return found;
+}
+
+PrepareArgs prepare_args(const AttentionCall& call) {
+    const AttentionArgs& a = call.args;
+    const KvView& cache = a.cache;
+    PrepareArgs args{};
+    args.state = call.state;
+    args.q = a.q.data;
+    args.k = a.k.data;
+    args.v = a.v.data;
+    args.heads = static_cast<int>(a.heads);
+    args.kv_heads = static_cast<int>(cache.kv_heads);
+    args.head_dim = static_cast<int>(cache.head_dim);
+    args.q_stride = static_cast<int>(a.q.width);
+    args.q_head_stride = static_cast<int>(cache.head_dim * (a.gated ? 2 : 1));
+    args.q_norm = a.q_norm ? a.q_norm->data() : nullptr;
+    args.k_norm = a.k_norm ? a.k_norm->data() : nullptr;
+    args.epsilon = a.epsilon;
+    args.rotation = call.rotation.values;
+    args.pairs = static_cast<int>(a.rope->dimensions / 2);
+    args.adjacent_pairs = a.rope->adjacent_pairs ? 1 : 0;
+    args.queries = reinterpret_cast<__half*>(call.scratch.queries);
+    args.cache_k = reinterpret_cast<__half*>(cache.k);
+    args.cache_v = reinterpret_cast<__half*>(cache.v);
+    args.head_stride = cache.capacity * cache.head_dim;
+    args.slot_stride = cache.kv_heads * args.head_stride;
+    return args;
+}
+
+} // namespace
+
+void attention(const AttentionCall& call, cudaStream_t stream) {
+    const AttentionArgs& a = call.args;
+    const KvView& cache = a.cache;
+    const std::size_t rows = a.q.rows;
+    const PrepareArgs prepare = prepare_args(call);
+    prepare_attention(prepare, rows, stream);
+
+    const float* const gate = a.gated ? a.q.data + cache.head_dim : nullptr;
+    FlashArgs args{};
+    args.state = call.state;
+    args.work = call.work;
+    args.queries = prepare.queries;
+    args.k = prepare.cache_k;
+    args.v = prepare.cache_v;
+    args.slot_stride = prepare.slot_stride;
+    args.head_stride = prepare.head_stride;
+    args.heads = prepare.heads;
+    args.group = prepare.heads / prepare.kv_heads;
+    args.head_dim = prepare.head_dim;
+    args.window = static_cast<int>(a.window);
+    args.bidirectional = a.bidirectional ? 1 : 0;
+    args.scale = a.scale * 1.44269504f;
+    args.sums = call.scratch.sums;
+    args.maxima = call.scratch.maxima;
+    args.rows = static_cast<int>(rows);
+    args.gate = gate;
+    args.gate_stride = prepare.q_stride;
+    args.gate_head_stride = prepare.q_head_stride;
+    args.out = call.write_out ? a.out.data : nullptr;
+    args.operand = {call.operand, static_cast<std::uint32_t>(rows)};
+    const FlashInstance flash = fitting_instance(cache.head_dim, call.query_tiles, call.whole, call.shared_limit);
+    const std::size_t blocks = call.whole ? call.items
+                                          : std::max<std::size_t>(1, static_cast<std::size_t>(call.processors) * 4 / cache.kv_heads);
+    launch(flash.kernel, dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(cache.kv_heads)), dim3(flash_threads),
+           flash.shared_bytes, stream, args);
+    if (call.whole) return;
+
+    const CombineArgs combine{call.state,
+                              args.sums,
+                              args.maxima,
+                              args.rows,
+                              args.heads,
+                              args.head_dim,
+                              args.window,
+                              args.bidirectional,
+                              gate,
+                              args.gate_stride,
+                              args.gate_head_stride,
+                              args.out,
+                              args.operand};
+    launch(combine_kernel, dim3(static_cast<unsigned>(rows), static_cast<unsigned>(a.heads)), dim3(combine_threads), 0, stream,
+           combine);
+}
+
+void store_attention(const AttentionCall& call, cudaStream_t stream) {
+    PrepareArgs prepare = prepare_args(call);
+    prepare.heads = 0;
+    prepare_attention(prepare, call.args.k.rows, stream);
+}
+
+cudaError_t prepare_attention_kernels(int shared_limit) {
+    for (const std::size_t dims : {std::size_t{64}, std::size_t{128}, std::size_t{256}}) {
+        for (const bool whole : {false, true}) {
+            for (const int tiles : {1, 2, 4}) {
+                const FlashInstance found = instance(dims, tiles, whole);
+                if (found.shared_bytes > static_cast<std::size_t>(shared_limit)) continue;
+                const cudaError_t code = cudaFuncSetAttribute(reinterpret_cast<const void*>(found.kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                              static_cast<int>(found.shared_bytes));
+                if (code != cudaSuccess) return code;
+            }
+        }
+    }
+    return cudaSuccess;
+}
+
+} // namespace lucebox::compute::cuda

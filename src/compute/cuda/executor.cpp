@@ -1,0 +1,283 @@
+#include "compute/cuda/executor.h"
+
+#include "compute/cuda/cuda_error.h"
+#include "compute/cuda/delta_net/delta_net.h"
+#include "compute/cuda/rows.h"
+
+#include <algorithm>
+#include <bit>
+#include <cassert>
+#include <cmath>
+
+namespace lucebox::compute::cuda {
+namespace {
+
+// The width of what an operation reads or writes in operand form.
+struct OperandWidth {
+    std::size_t operator()(const EmbedOperation&) const { return 0; }
+    std::size_t operator()(const NormOperation& o) const { return o.out.width; }
+    std::size_t operator()(const ProjectOperation& o) const { return o.x.width; }
+    std::size_t operator()(const GatedOperation& o) const { return std::max(o.x.width, o.out.width); }
+    std::size_t operator()(const AttentionOperation& o) const { return o.args.out.width; }
+    std::size_t operator()(const StoreOperation&) const { return 0; }
+    std::size_t operator()(const ColumnsOperation&) const { return 0; }
+    std::size_t operator()(const TopOperation&) const { return 0; }
+    std::size_t operator()(const DeltaNetOperation& o) const { return o.args.out.width; }
+    std::size_t operator()(const GatherOperation&) const { return 0; }
+    std::size_t operator()(const BestOperation&) const { return 0; }
+};
+
+} // namespace
+
+Status Executor::need(std::unique_ptr<Buffer>& buffer, std::size_t bytes) {
+    if (buffer && buffer->bytes() >= bytes) return Ok{};
+    buffer.reset();
+    constexpr std::size_t large = std::size_t{16} << 20; // what is replaced by a larger one must not stay in its slab
+    LUCEBOX_TRY(buffer, memory_.allocate(bytes, bytes >= large));
+    return cuda_status(cudaMemsetAsync(buffer->data(), 0, buffer->bytes(), stream_), "clearing scratch memory");
+}
+
+Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const CudaMatrix* const> matrices) {
+    const bool grown = rows > rows_ || context > context_;
+    rows_ = rows = std::max(rows, rows_);
+    context_ = context = std::max(context, context_);
+    std::size_t widest = std::max<std::size_t>(widest_, 1); // no activation is wider than some matrix's input
+    for (const CudaMatrix* matrix : matrices) widest = std::max(widest, matrix->inputs());
+    widest_ = 0;
+    LUCEBOX_CHECK(need_operands(widest));
+    LUCEBOX_CHECK(need(workspace_, std::max<std::size_t>(matmul_workspace_bytes(matrices, rows), 256)));
+    LUCEBOX_CHECK(need(best_workspace_, best_tokens_workspace_bytes(max_tree_rows)));
+    if (grown) {
+        LUCEBOX_TRY(auto block, StepBlock::create(memory_, rows, context));
+        block_ = std::make_unique<StepBlock>(std::move(block));
+        rotations_.clear();
+    }
+    return cuda_status(prepare_attention_kernels(card_.shared_limit), "preparing kernels");
+}
+
+Status Executor::need_operands(std::size_t width) {
+    if (width <= widest_) return Ok{};
+    widest_ = width;
+    const std::size_t bytes = (operand_bytes(rows_, width) + memory_alignment - 1) / memory_alignment * memory_alignment;
+    LUCEBOX_CHECK(need(operands_, bytes * slots_.size()));
+    for (std::size_t i = 0; i < slots_.size(); ++i) slots_[i] = {nullptr, 0, operands_->data() + i * bytes, 0};
+    return Ok{};
+}
+
+Status Executor::plan_attention(const AttentionArgs& args) {
+    const std::size_t dim = args.cache.head_dim;
+    LUCEBOX_CHECK(need(queries_, attention_query_bytes(rows_, args.heads, dim)));
+    LUCEBOX_CHECK(need(sums_, attention_sum_bytes(rows_, context_, args.heads, dim)));
+    LUCEBOX_CHECK(need(maxima_, attention_maximum_bytes(rows_, context_, args.heads)));
+    return plan_rotation(args);
+}
+
+Status Executor::plan_rotation(const AttentionArgs& args) {
+    if (std::ranges::any_of(rotations_, [&](const Rotation& known) { return known.table.rope == args.rope; })) return Ok{};
+    const std::size_t pairs = args.rope->dimensions / 2;
+    Rotation rotation;
+    LUCEBOX_TRY(rotation.frequency, memory_.allocate(std::max<std::size_t>(pairs, 1) * sizeof(double)));
+    LUCEBOX_TRY(rotation.values, memory_.allocate(std::max<std::size_t>(pairs, 1) * rows_ * sizeof(float2)));
+    LUCEBOX_CHECK(cuda_status(cudaMemcpyAsync(rotation.frequency->data(), args.rope->frequency.data(), pairs * sizeof(double),
+                                              cudaMemcpyHostToDevice, stream_),
+                              "sending rotation frequencies"));
+    rotation.table = {args.rope, reinterpret_cast<const double*>(rotation.frequency->data()),
+                      reinterpret_cast<float2*>(rotation.values->data())};
+    rotations_.push_back(std::move(rotation));
+    return Ok{};
+}
+
+Status Executor::plan(const Program& program) {
+    for (const Operation& operation : program) {
+        LUCEBOX_CHECK(need_operands(std::visit(OperandWidth{}, operation)));
+        if (const auto* attention = std::get_if<AttentionOperation>(&operation)) {
+            LUCEBOX_CHECK(plan_attention(attention->args));
+        } else if (const auto* store = std::get_if<StoreOperation>(&operation)) {
+            LUCEBOX_CHECK(plan_rotation(store->args));
+        } else if (const auto* top = std::get_if<TopOperation>(&operation)) {
+            LUCEBOX_CHECK(need(top_workspace_, top_k_workspace_bytes(max_tree_rows, top->logits.width)));
+        } else if (const auto* delta = std::get_if<DeltaNetOperation>(&operation)) {
+            const DeltaNetArgs& args = delta->args;
+            if (!delta_net_supports(args.dim, args.conv_width)) {
+                return Error{ErrorKind::unsupported, "the GPU's DeltaNet kernels take heads of up to 128, multiples of 16, and a "
+                                                     "convolution of up to 4 taps",
+                             "use --device cpu"};
+            }
+            LUCEBOX_CHECK(need(delta_workspace_,
+                               delta_net_workspace_bytes(rows_, StepBlock::most_sequences, args.key_heads,
+                                                                              args.value_heads, args.dim)));
+        }
+    }
+    return Ok{};
+}
+
+std::size_t Executor::kind_of(const AttentionArgs& args) const {
+    const AttentionKind kind{args.window, args.heads / args.cache.kv_heads, args.bidirectional};
+    return static_cast<std::size_t>(std::ranges::find(kinds_, kind) - kinds_.begin());
+}
+
+Status Executor::begin(const Program& program, const StepPlan& plan, std::size_t padded_rows) {
+    kinds_.clear();
+    query_tiles_ = 1;
+    whole_ = plan.size() > static_cast<std::size_t>(max_tree_rows);
+    std::size_t deltas = 0;
+    for (const Operation& operation : program) {
+        if (std::holds_alternative<DeltaNetOperation>(operation)) ++deltas;
+        const auto* attention = std::get_if<AttentionOperation>(&operation);
+        if (!attention || kind_of(attention->args) < kinds_.size()) continue;
+        const AttentionArgs& args = attention->args;
+        kinds_.push_back({args.window, args.heads / args.cache.kv_heads, args.bidirectional});
+        query_tiles_ = std::max(query_tiles_, whole_ ? 4 : query_tiles(plan, kinds_.back().group));
+    }
+    if (whole_ && plan.sequences.size() > 1 && deltas > 0) {
+        return Error{ErrorKind::internal, "a step of more than 64 rows holds several sequences"};
+    }
+    if (kinds_.size() > StepBlock::most_kinds) {
+        return Error{ErrorKind::unsupported, "the model has too many kinds of attention for the GPU", "use --device cpu"};
+    }
+    items_.resize(StepBlock::most_kinds);
+    for (std::size_t i = 0; i < kinds_.size(); ++i) make_attention_work(plan, kinds_[i], query_tiles_, items_[i]);
+    sequences_ = std::bit_ceil(plan.sequences.size());
+    step_rows_ = padded_rows;
+    for (Rotation& rotation : rotations_) rotation.done = false;
+    for (Slot& slot : slots_) slot.owner = nullptr;
+    return block_->upload(plan, padded_rows, std::span(items_).first(kinds_.size()), stream_);
+}
+
+std::uint64_t Executor::shape() const {
+    return (static_cast<std::uint64_t>(sequences_) << 32) + static_cast<std::uint64_t>(query_tiles_) * 2 + (whole_ ? 1 : 0);
+}
+
+void Executor::run(const Program& program) {
+    program_ = &program;
+    for (index_ = 0; index_ < program.size(); ++index_) {
+        std::visit([this](const auto& operation) { execute(operation); }, program[index_]);
+    }
+    program_ = nullptr;
+}
+
+void Executor::run_observed(const Operation& operation) {
+    program_ = nullptr;
+    std::visit([this](const auto& known) { execute(known); }, operation);
+}
+
+// The tensor in operand form: as its producer left it, or converted now.
+std::byte* Executor::operand_of(Tensor x) {
+    for (Slot& slot : slots_) {
+        if (slot.owner != x.data || slot.rows != x.rows) continue;
+        slot.used = ++clock_;
+        return slot.data;
+    }
+    std::byte* const data = claim_operand(x);
+    to_operand(x.data, x.rows, x.width, data, stream_);
+    return data;
+}
+
+// The slot that was not used for longest. Four are more than ever wait at once: what a layer's norm, mixer and MLP leave.
+std::byte* Executor::claim_operand(Tensor out) {
+    written(out.data);
+    Slot& slot = *std::ranges::min_element(slots_, {}, &Slot::used);
+    slot.owner = out.data;
+    slot.rows = out.rows;
+    slot.used = ++clock_;
+    return slot.data;
+}
+
+void Executor::written(const float* data) {
+    for (Slot& slot : slots_) {
+        if (slot.owner == data) slot.owner = nullptr;
+    }
+}
+
+const RotationTable& Executor::rotation_for(const Rope* rope) {
+    Rotation& rotation = *std::ranges::find_if(rotations_, [&](const Rotation& known) { return known.table.rope == rope; });
+    if (!rotation.done) rotate_positions(rotation.table, step_rows_, block_->state(), stream_);
+    rotation.done = true;
+    return rotation.table;
+}
+
+void Executor::execute(const EmbedOperation& o) {
+    written(o.out.data);
+    o.table->embed(&block_->rows()->token, sizeof(StepRow), o.out.rows, o.scale, o.out.data, stream_);
+}
+
+void Executor::execute(const NormOperation& o) {
+    NormCall call{block_->state(), o.x, o.weight, o.epsilon, o.out.data, nullptr, o.add};
+    if (o.add) {
+        written(o.out.data);
+    } else {
+        call.operand = claim_operand(o.out);
+        if (!wanted(o.out.data)) call.out = nullptr;
+    }
+    rms_norm(call, stream_);
+}
+
+void Executor::execute(const ProjectOperation& o) {
+    const std::byte* const operand = operand_of(o.x);
+    for (std::size_t i = 0; i < o.count; ++i) written(o.targets[i].out);
+    matmul(operand, o.x.rows, std::span(o.targets).first(o.count), workspace_->data(), stream_);
+}
+
+void Executor::execute(const GatedOperation& o) {
+    const std::byte* const operand = operand_of(o.x);
+    gated_matmul(operand, o.x.rows, *o.gate, *o.up, o.activation, claim_operand(o.out), workspace_->data(), stream_);
+}
+
+void Executor::execute(const AttentionOperation& o) {
+    AttentionCall call;
+    call.args = o.args;
+    call.rotation = rotation_for(o.args.rope);
+    call.scratch = {queries_->data(), reinterpret_cast<float*>(sums_->data()), reinterpret_cast<float2*>(maxima_->data())};
+    call.state = block_->state();
+    const std::size_t kind = kind_of(o.args);
+    call.work = block_->work(kind);
+    call.query_tiles = query_tiles_;
+    call.whole = whole_;
+    call.items = items_[kind].size();
+    call.processors = card_.processors;
+    call.shared_limit = card_.shared_limit;
+    call.operand = claim_operand(o.args.out);
+    call.write_out = wanted(o.args.out.data);
+    attention(call, stream_);
+}
+
+void Executor::execute(const StoreOperation& o) {
+    AttentionCall call;
+    call.args = o.args;
+    call.rotation = rotation_for(o.args.rope);
+    call.state = block_->state();
+    store_attention(call, stream_);
+}
+
+void Executor::execute(const DeltaNetOperation& o) {
+    DeltaNetLaunch launch;
+    launch.step = block_->state();
+    launch.sequence = block_->sequences();
+    launch.row = block_->rows();
+    launch.sequences = sequences_;
+    launch.rows = o.args.qkv.rows;
+    launch.operand = claim_operand(o.args.out);
+    launch.operand_rows = o.args.out.rows;
+    launch.write_out = wanted(o.args.out.data);
+    launch.workspace = delta_workspace_->data();
+    launch.stream = stream_;
+    delta_net(o.args, launch);
+}
+
+void Executor::execute(const GatherOperation& o) {
+    written(o.out.data);
+    gather_outputs(block_->state(), o.x, o.out, stream_);
+}
+
+void Executor::execute(const ColumnsOperation& o) {
+    written(o.out.data);
+    store_columns(o.x, o.out, o.first_column, stream_);
+}
+
+void Executor::execute(const TopOperation& o) {
+    top_k(o.logits, o.count, top_workspace_->data(), o.ids, o.logprobs, stream_);
+}
+
+void Executor::execute(const BestOperation& o) { best_tokens(o.logits, best_workspace_->data(), o.ids, stream_); }
+
+} // namespace lucebox::compute::cuda

@@ -1,0 +1,89 @@
+// Turns a recorded step into kernels on a stream, and owns the scratch memory they need between each other.
+#pragma once
+
+#include "compute/cuda/attention/attention.h"
+#include "compute/cuda/card.h"
+#include "compute/cuda/memory.h"
+#include "compute/cuda/program.h"
+#include "compute/cuda/step_block.h"
+
+#include <array>
+#include <memory>
+#include <vector>
+
+namespace lucebox::compute::cuda {
+
+class Executor {
+public:
+    Executor(const Card& card, Memory& memory, cudaStream_t stream) : card_(card), memory_(memory), stream_(stream) {}
+
+    // Room for steps of `rows` rows over `context` tokens, of these matrices. Again: for the larger of each number.
+    Status prepare(std::size_t rows, std::size_t context, std::span<const CudaMatrix* const> matrices);
+
+    // What a program needs beyond that is taken when it is first seen; nothing if it was seen before.
+    Status plan(const Program& program);
+    // Sends the step's plan, with attention cut into work.
+    Status begin(const Program& program, const StepPlan& plan, std::size_t padded_rows);
+    // Describes, beside the program, what decides which kernels are launched how.
+    std::uint64_t shape() const;
+    void run(const Program& program);
+    // One operation, at once: everything is written in f32, too.
+    void run_observed(const Operation& operation);
+
+private:
+    // An activation in operand form, until its tensor is written again.
+    struct Slot {
+        const float* owner = nullptr;
+        std::size_t rows = 0;
+        std::byte* data = nullptr;
+        std::uint64_t used = 0;
+    };
+    struct Rotation {
+        RotationTable table;
+        std::unique_ptr<Buffer> frequency, values;
+        bool done = false; // in this step
+    };
+
+    std::byte* operand_of(Tensor x);
+    std::byte* claim_operand(Tensor out);
+    void written(const float* data);
+    const RotationTable& rotation_for(const Rope* rope);
+    Status need(std::unique_ptr<Buffer>& buffer, std::size_t bytes);
+    Status need_operands(std::size_t width);
+    Status plan_attention(const AttentionArgs& args);
+    Status plan_rotation(const AttentionArgs& args);
+    std::size_t kind_of(const AttentionArgs& args) const;
+    bool wanted(const float* data) const { return !program_ || read_later(*program_, index_, data); }
+
+    void execute(const EmbedOperation& operation);
+    void execute(const NormOperation& operation);
+    void execute(const ProjectOperation& operation);
+    void execute(const GatedOperation& operation);
+    void execute(const AttentionOperation& operation);
+    void execute(const StoreOperation& operation);
+    void execute(const DeltaNetOperation& operation);
+    void execute(const GatherOperation& operation);
+    void execute(const ColumnsOperation& operation);
+    void execute(const TopOperation& operation);
+    void execute(const BestOperation& operation);
+
+    const Card& card_;
+    Memory& memory_;
+    cudaStream_t stream_;
+    std::size_t rows_ = 0, context_ = 0, widest_ = 0;
+    std::unique_ptr<StepBlock> block_;
+    std::unique_ptr<Buffer> operands_, workspace_, delta_workspace_, best_workspace_, top_workspace_, queries_, sums_, maxima_;
+    std::array<Slot, 4> slots_;
+    std::uint64_t clock_ = 0;
+    std::vector<Rotation> rotations_;
+    std::vector<AttentionKind> kinds_; // of this step
+    std::vector<std::vector<AttentionItem>> items_;
+    int query_tiles_ = 1;
+    bool whole_ = false;
+    std::size_t sequences_ = 1, step_rows_ = 0;
+
+    const Program* program_ = nullptr; // that runs; none: observed
+    std::size_t index_ = 0;
+};
+
+} // namespace lucebox::compute::cuda

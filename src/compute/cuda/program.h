@@ -1,0 +1,79 @@
+// A step as the device records it: a list of operations, which becomes kernels when the step ends.
+//
+// Seeing the whole list before anything runs has two uses. Activations that only products read are written in operand form
+// alone, by whoever computes them. And a list that was seen before, on the same memory, is replayed as one CUDA graph.
+#pragma once
+
+#include "compute/cuda/matmul/matmul.h"
+#include "compute/device.h"
+
+#include <array>
+#include <cstdint>
+#include <variant>
+#include <vector>
+
+namespace lucebox::compute::cuda {
+
+inline constexpr std::size_t most_targets = 8; // matrices over one input
+
+struct EmbedOperation {
+    const CudaMatrix* table;
+    float scale;
+    Tensor out;
+};
+struct NormOperation {
+    Tensor x;
+    const float* weight;
+    float epsilon;
+    Tensor out;
+    bool add;
+};
+struct ProjectOperation {
+    Tensor x;
+    std::array<MatmulTarget, most_targets> targets;
+    std::size_t count;
+};
+struct GatedOperation {
+    Tensor x;
+    const CudaMatrix *gate, *up;
+    Activation activation;
+    Tensor out;
+};
+struct AttentionOperation {
+    AttentionArgs args;
+};
+struct StoreOperation { // keys and values of rows that ask nothing
+    AttentionArgs args;
+};
+struct DeltaNetOperation {
+    DeltaNetArgs args;
+};
+struct GatherOperation {
+    Tensor x, out;
+};
+struct ColumnsOperation {
+    Tensor x, out;
+    std::size_t first_column;
+};
+struct TopOperation {
+    Tensor logits;
+    std::size_t count;
+    std::int32_t* ids;
+    float* logprobs;
+};
+struct BestOperation {
+    Tensor logits;
+    std::int32_t* ids;
+};
+using Operation = std::variant<EmbedOperation, NormOperation, ProjectOperation, GatedOperation, AttentionOperation,
+                               StoreOperation, DeltaNetOperation, GatherOperation, ColumnsOperation, TopOperation, BestOperation>;
+using Program = std::vector<Operation>;
+
+// The same for programs of the same operations on the same memory, in the same shapes.
+std::uint64_t fingerprint(const Program& program);
+
+// Whether anything behind operation `index` may read `data` as f32: an operation, or (if none writes it again) somebody
+// behind the step.
+bool read_later(const Program& program, std::size_t index, const float* data);
+
+} // namespace lucebox::compute::cuda

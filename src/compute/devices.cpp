@@ -1,0 +1,47 @@
+#include "compute/devices.h"
+
+#include "compute/cpu/cpu_device.h"
+#ifdef LUCEBOX_CUDA
+#include "compute/cuda/cuda_device.h"
+#endif
+
+namespace lucebox::compute {
+namespace {
+
+#ifdef LUCEBOX_CUDA
+Result<std::unique_ptr<Device>> make_cuda() { return cuda::make_device(); }
+Result<std::string> cuda_name() { return cuda::usable_card(); }
+#else
+Error no_cuda() {
+    return {ErrorKind::unavailable, "this build computes on the CPU only: --device cuda is not available", "use --device cpu"};
+}
+Result<std::unique_ptr<Device>> make_cuda() { return no_cuda(); }
+Result<std::string> cuda_name() { return no_cuda(); }
+#endif
+
+} // namespace
+
+DeviceChoice device_choice(std::string_view name) {
+    if (name == "auto") return DeviceChoice::automatic;
+    return name == "cuda" ? DeviceChoice::cuda : DeviceChoice::cpu;
+}
+
+Result<std::unique_ptr<Device>> make_device(const DeviceOptions& options) {
+    const bool automatic = options.choice == DeviceChoice::automatic && !options.reference_kernels;
+    if (options.choice == DeviceChoice::cuda || (automatic && cuda_name())) {
+        if (!options.reference_kernels) return make_cuda();
+        return Error{ErrorKind::usage, "the reference kernels run on the CPU only", "use --device cpu"};
+    }
+    return cpu::make_device({.threads = options.threads, .reference = options.reference_kernels});
+}
+
+std::vector<DeviceFacts> known_devices() {
+    std::vector<DeviceFacts> devices{{"cpu", std::string(cpu::make_device({.threads = 1})->name()), ""}};
+#ifdef LUCEBOX_CUDA
+    const auto card = cuda_name();
+    devices.push_back({"cuda", card ? *card : "", card ? "" : card.error().message});
+#endif
+    return devices;
+}
+
+} // namespace lucebox::compute

@@ -1,0 +1,190 @@
+// Attention on the GPU: against the CPU's plain kernels over head sizes, windows, gates and trees, and against itself bit
+// for bit, however rows come together.
+#include "cuda_support.h"
+
+namespace lucebox::compute::testing {
+namespace {
+
+struct Shape {
+    std::size_t heads, kv_heads, dim, rotated, window;
+    bool gated, norms, adjacent;
+};
+
+constexpr std::size_t capacity = 1400, slots = 2, most_rows = 256;
+
+// One device with a cache and the activations of a step.
+class Side {
+public:
+    Side(std::unique_ptr<Device> device, const Shape& shape, const Rope& rope, std::span<const float> q_norm,
+         std::span<const float> k_norm)
+        : device_(std::move(device)), shape_(shape), rope_(rope), q_norm_(vector_of(*device_, q_norm)),
+          k_norm_(vector_of(*device_, k_norm)), q_(*device_, most_rows, query_width()), k_(*device_, most_rows, kv_width()),
+          v_(*device_, most_rows, kv_width()), out_(*device_, most_rows, shape.heads * shape.dim) {
+        view_.type = DType::f16;
+        view_.slots = slots;
+        view_.capacity = capacity;
+        view_.kv_heads = shape.kv_heads;
+        view_.head_dim = shape.dim;
+        const KvBytes bytes = device_->kv_bytes(view_);
+        cache_k_ = std::make_unique<Held>(*device_, bytes.k / 4 + 1, 1);
+        cache_v_ = std::make_unique<Held>(*device_, bytes.v / 4 + 1, 1);
+        view_.k = cache_k_->data();
+        view_.v = cache_v_->data();
+        const Status status = device_->prepare(most_rows, capacity);
+        if (!status) throw std::runtime_error(status.error().message);
+    }
+
+    std::size_t query_width() const { return shape_.heads * shape_.dim * (shape_.gated ? 2 : 1); }
+    std::size_t kv_width() const { return shape_.kv_heads * shape_.dim; }
+    const KvView& view() const { return view_; }
+    Device& device() { return *device_; }
+
+    std::vector<float> run(const StepPlan& plan, std::span<const float> q, std::span<const float> k, std::span<const float> v) {
+        const std::size_t rows = device_->padded_rows(plan.size());
+        q_.set(q);
+        k_.set(k);
+        v_.set(v);
+        const auto with_rows = [&](Tensor tensor) { return Tensor{tensor.data, rows, tensor.width}; };
+        AttentionArgs args;
+        args.q = with_rows(q_.tensor());
+        args.k = with_rows(k_.tensor());
+        args.v = with_rows(v_.tensor());
+        args.out = with_rows(out_.tensor());
+        args.heads = shape_.heads;
+        args.q_norm = shape_.norms ? &q_norm_ : nullptr;
+        args.k_norm = shape_.norms ? &k_norm_ : nullptr;
+        args.epsilon = 1e-6f;
+        args.rope = &rope_;
+        args.scale = 1 / std::sqrt(static_cast<float>(shape_.dim));
+        args.window = shape_.window;
+        args.gated = shape_.gated;
+        args.cache = view_;
+        device_->begin_step(plan);
+        device_->attention(args);
+        device_->end_step();
+        const auto out = out_.get(plan.size());
+        EXPECT_TRUE(device_->failure()) << (device_->failure() ? "" : device_->failure().error().message);
+        return out;
+    }
+
+private:
+    std::unique_ptr<Device> device_;
+    Shape shape_;
+    const Rope& rope_;
+    Vector q_norm_, k_norm_;
+    Held q_, k_, v_, out_;
+    std::unique_ptr<Held> cache_k_, cache_v_;
+    KvView view_;
+};
+
+class CudaAttention : public ::testing::TestWithParam<Shape> {
+protected:
+    void SetUp() override {
+        if (!gpu_is_here()) GTEST_SKIP() << "skipped: no GPU";
+        rope.dimensions = shape.rotated;
+        rope.adjacent_pairs = shape.adjacent;
+        for (std::size_t i = 0; i < shape.rotated / 2; ++i) {
+            rope.frequency.push_back(std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(shape.rotated)));
+        }
+        const auto q_norm = random_values(shape.dim, random), k_norm = random_values(shape.dim, random);
+        cpu = std::make_unique<Side>(must_make({DeviceChoice::cpu, 2, true}), shape, rope, q_norm, k_norm);
+        gpu = std::make_unique<Side>(must_make({DeviceChoice::cuda, 0, false}), shape, rope, q_norm, k_norm);
+    }
+
+    struct Rows {
+        std::vector<float> q, k, v;
+    };
+    Rows random_rows(std::size_t count) {
+        return {random_values(count * gpu->query_width(), random, 2), random_values(count * gpu->kv_width(), random, 2),
+                random_values(count * gpu->kv_width(), random)};
+    }
+
+    // Runs a step on both and compares.
+    void expect_agree(const StepPlan& plan, const Rows& rows, const char* what) {
+        const auto expected = cpu->run(plan, rows.q, rows.k, rows.v), got = gpu->run(plan, rows.q, rows.k, rows.v);
+        EXPECT_LT(difference(got, expected), tolerance) << what << ", " << plan.size() << " rows behind "
+                                                        << plan.sequences[0].committed;
+    }
+
+    // Part of some rows, as they would come alone.
+    Rows slice(const Rows& rows, std::span<const std::int32_t> which) const {
+        Rows part;
+        const auto take = [&](const std::vector<float>& from, std::vector<float>& to, std::size_t width) {
+            for (const std::int32_t row : which) {
+                const auto at = from.begin() + static_cast<std::ptrdiff_t>(static_cast<std::size_t>(row) * width);
+                to.insert(to.end(), at, at + static_cast<std::ptrdiff_t>(width));
+            }
+        };
+        take(rows.q, part.q, gpu->query_width());
+        take(rows.k, part.k, gpu->kv_width());
+        take(rows.v, part.v, gpu->kv_width());
+        return part;
+    }
+
+    static constexpr double tolerance = 4e-3; // queries, keys and weights are f16: 2^-11 each, scores of up to 30
+    Shape shape = GetParam();
+    Rope rope;
+    std::mt19937 random{7};
+    std::unique_ptr<Side> cpu, gpu;
+};
+
+TEST_P(CudaAttention, AgreesWithThePlainKernels) {
+    std::int32_t length = 0;
+    for (const std::size_t rows : {1, 3, 250, 64, 17, 256, 1}) { // prefill and small steps behind each other
+        expect_agree(plan_of(length, chain(rows), 0, true), random_rows(rows), "path");
+        length += static_cast<std::int32_t>(rows);
+        if (rows > 64) continue;
+        for (const std::size_t size : {std::size_t{2}, std::size_t{13}, std::size_t{64}}) {
+            expect_agree(plan_of(length, random_tree(size, random)), random_rows(size), "tree");
+        }
+    }
+}
+
+TEST_P(CudaAttention, ARowOfAnyStepHasTheBitsOfPlainDecoding) {
+    // Two slots with the same text: in one, steps of many rows; in the other, each row's path one by one.
+    std::int32_t length = 0;
+    for (const std::size_t grown : {50, 256, 200, 230}) {
+        const Rows text = random_rows(grown);
+        for (const std::int32_t slot : {0, 1}) gpu->run(plan_of(length, chain(grown), slot, true), text.q, text.k, text.v);
+        length += static_cast<std::int32_t>(grown);
+        for (const bool tree : {false, true}) {
+            const auto parents = tree ? random_tree(40, random) : chain(33);
+            const Rows rows = random_rows(parents.size());
+            const auto together = gpu->run(plan_of(length, parents, 0), rows.q, rows.k, rows.v);
+            for (std::size_t row = 0; row < parents.size(); row += 1 + random() % 4) {
+                std::vector<std::int32_t> path;
+                for (auto at = static_cast<std::int32_t>(row); at >= 0; at = parents[static_cast<std::size_t>(at)]) path.insert(path.begin(), at);
+                std::vector<float> alone;
+                for (std::size_t i = 0; i < path.size(); ++i) {
+                    const Rows one = slice(rows, std::span(path).subspan(i, 1));
+                    alone = gpu->run(plan_of(length + static_cast<std::int32_t>(i), chain(1), 1, true), one.q, one.k, one.v);
+                }
+                const std::size_t width = shape.heads * shape.dim;
+                ASSERT_EQ(std::memcmp(alone.data(), together.data() + row * width, width * sizeof(float)), 0)
+                    << (tree ? "tree" : "path") << " behind " << length << ", row " << row;
+            }
+        }
+    }
+}
+
+TEST_P(CudaAttention, MovedTokensAreWhereTheyShouldBe) {
+    const Rows text = random_rows(80);
+    const auto parents = random_tree(20, random);
+    const Rows tree = random_rows(20);
+    const std::vector<std::int32_t> kept{0, 3, 4, 9, 19};
+    for (Side* side : {cpu.get(), gpu.get()}) {
+        side->run(plan_of(0, chain(80), 1, true), text.q, text.k, text.v);
+        side->run(plan_of(80, parents, 1), tree.q, tree.k, tree.v);
+        side->device().move_tokens(side->view(), 1, 80, kept);
+    }
+    expect_agree(plan_of(85, chain(1), 1, true), random_rows(1), "behind moved tokens");
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, CudaAttention,
+                         ::testing::Values(Shape{24, 4, 256, 64, 0, true, true, false}, Shape{9, 3, 64, 64, 0, false, false, true},
+                                           Shape{4, 1, 256, 256, 16, false, true, false}, Shape{16, 8, 128, 128, 0, false, true, false},
+                                           Shape{3, 3, 16, 8, 0, false, false, false}, Shape{8, 2, 80, 80, 100, true, false, true},
+                                           Shape{40, 2, 32, 32, 0, false, false, false}));
+
+} // namespace
+} // namespace lucebox::compute::testing
