@@ -8,7 +8,7 @@ namespace lucebox::app {
 
 compute::DeviceOptions device_options(const Options& options) {
     return {compute::device_choice(options.text("device")), static_cast<std::size_t>(options.integer("threads")),
-            options.boolean("reference")};
+            options.boolean("reference"), 0};
 }
 
 Result<decode::SamplingParams> sampling_params(const Options& options, float default_temperature) {

@@ -9,7 +9,7 @@ Result<LoadedModel> LoadedModel::load(const Options& options, std::size_t contex
     LoadedModel model{std::move(file), std::move(device), nullptr, 0};
     model::RunnerOptions runner_options;
     runner_options.context = context;
-    runner_options.rows = rows;
+    runner_options.rows = rows > 0 ? rows : model.device->prompt_rows();
     LUCEBOX_TRY(model.runner, model::Runner::load(model.file, *model.device, runner_options));
     LUCEBOX_TRY(model.sequence, model.runner->open());
     return model;

@@ -13,7 +13,7 @@ struct LoadedModel {
     std::unique_ptr<model::Runner> runner;
     model::SequenceId sequence = 0;
 
-    // One sequence of `context` tokens, in steps of up to `rows` rows.
+    // One sequence of `context` tokens, in steps of up to `rows` rows; 0: as many as suit the device.
     static Result<LoadedModel> load(const Options& options, std::size_t context, std::size_t rows);
 
     // Feeds tokens as a path, in steps of at most `rows`; `want_all`: logits of every token, else of the last.

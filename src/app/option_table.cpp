@@ -84,6 +84,9 @@ constexpr std::array options{
     OptionSpec{"rewrite-lines", integer, "bench", "0", "0..100000", "bench",
                "bench speculation: instead of twelve tasks, the rewriting of a file with this many lines."},
     OptionSpec{"repetitions", integer, "bench", "5", "1..1000", "bench", "How often each is measured."},
+    OptionSpec{"prompts", list, "bench", "", "", "bench", "Further lengths of prompts to measure: 512,2048,8192."},
+    OptionSpec{"contexts", list, "bench", "", "", "bench", "Further contexts to decode behind: 8192,32768."},
+    OptionSpec{"rows", list, "bench", "", "", "bench", "Steps of so many rows to measure, as a chain and as a tree: 1,16,64."},
     OptionSpec{"json", boolean, "output", "false", "", "check models generate tokenize bench config version",
                "Print JSON for programs."},
 };

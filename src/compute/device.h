@@ -142,6 +142,11 @@ class Device {
 public:
     virtual ~Device() = default;
     virtual std::string_view name() const = 0;
+    // Bytes a second at which the device reads a block of memory of this size once (or of what is free): the limit that
+    // benchmarks compare with. 0 if it could not be measured.
+    virtual double measure_read_rate(std::size_t bytes) = 0;
+    // Memory of the device that this program holds, in bytes; 0: unknown.
+    virtual std::size_t memory_held() const { return 0; }
     // The first thing that went wrong since the device was made and could not be reported where it happened. From then on
     // nothing it computes is valid.
     virtual Status failure() const { return Ok{}; }

@@ -9,13 +9,13 @@ namespace lucebox::compute {
 namespace {
 
 #ifdef LUCEBOX_CUDA
-Result<std::unique_ptr<Device>> make_cuda() { return cuda::make_device(); }
+Result<std::unique_ptr<Device>> make_cuda(std::size_t fail) { return cuda::make_device({.fail_allocation = fail}); }
 Result<std::string> cuda_name() { return cuda::usable_card(); }
 #else
 Error no_cuda() {
     return {ErrorKind::unavailable, "this build computes on the CPU only: --device cuda is not available", "use --device cpu"};
 }
-Result<std::unique_ptr<Device>> make_cuda() { return no_cuda(); }
+Result<std::unique_ptr<Device>> make_cuda(std::size_t) { return no_cuda(); }
 Result<std::string> cuda_name() { return no_cuda(); }
 #endif
 
@@ -29,7 +29,7 @@ DeviceChoice device_choice(std::string_view name) {
 Result<std::unique_ptr<Device>> make_device(const DeviceOptions& options) {
     const bool automatic = options.choice == DeviceChoice::automatic && !options.reference_kernels;
     if (options.choice == DeviceChoice::cuda || (automatic && cuda_name())) {
-        if (!options.reference_kernels) return make_cuda();
+        if (!options.reference_kernels) return make_cuda(options.fail_allocation);
         return Error{ErrorKind::usage, "the reference kernels run on the CPU only", "use --device cpu"};
     }
     return cpu::make_device({.threads = options.threads, .reference = options.reference_kernels});

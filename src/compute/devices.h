@@ -18,6 +18,7 @@ struct DeviceOptions {
     DeviceChoice choice = DeviceChoice::automatic;
     std::size_t threads = 0;        // of the CPU; 0: one for each core
     bool reference_kernels = false; // the CPU's plain kernels
+    std::size_t fail_allocation = 0; // of the GPU's memory, the how-manieth is refused, for tests; 0: none
 };
 
 // ErrorKind::unavailable, with what to do, if the GPU was asked for and cannot be used.

@@ -115,6 +115,8 @@ public:
 
     std::size_t size() const { return size_; }
     std::size_t width() const { return width_; }
+    // Of weights that decoding a token reads only a row of.
+    std::size_t bytes_not_read() const { return output_ ? embedding_->bytes() : 0; }
     void embed(compute::Device& device, Tensor x) const { device.embed(*embedding_, scale_, x); }
     // x [n, width] -> its final norm in `normed` -> logits [n, size]
     void head(compute::Device& device, Tensor x, Tensor normed, Tensor logits) const;

@@ -87,8 +87,8 @@ protected:
             rope.frequency.push_back(std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(shape.rotated)));
         }
         const auto q_norm = random_values(shape.dim, random), k_norm = random_values(shape.dim, random);
-        cpu = std::make_unique<Side>(must_make({DeviceChoice::cpu, 2, true}), shape, rope, q_norm, k_norm);
-        gpu = std::make_unique<Side>(must_make({DeviceChoice::cuda, 0, false}), shape, rope, q_norm, k_norm);
+        cpu = std::make_unique<Side>(must_make({DeviceChoice::cpu, 2, true, 0}), shape, rope, q_norm, k_norm);
+        gpu = std::make_unique<Side>(must_make({DeviceChoice::cuda, 0, false, 0}), shape, rope, q_norm, k_norm);
     }
 
     struct Rows {

@@ -12,7 +12,7 @@ class CudaRows : public ::testing::Test {
 protected:
     void SetUp() override {
         if (!gpu_is_here()) GTEST_SKIP() << "skipped: no GPU";
-        for (const auto& options : {DeviceOptions{DeviceChoice::cpu, 2, true}, DeviceOptions{DeviceChoice::cuda, 0, false}}) {
+        for (const auto& options : {DeviceOptions{DeviceChoice::cpu, 2, true, 0}, DeviceOptions{DeviceChoice::cuda, 0, false, 0}}) {
             devices.push_back(must_make(options));
             ASSERT_TRUE(devices.back()->prepare(256, 512));
         }
@@ -96,6 +96,46 @@ TEST_F(CudaRows, TheBestTokenIsTheLowestOfTheLargest) {
     std::int32_t first = 0;
     std::memcpy(&first, got.data(), 4);
     EXPECT_EQ(first, 123);
+}
+
+TEST_F(CudaRows, TheBestFewAgreeWithTheirLogProbabilities) {
+    for (const std::size_t width : {5, 288, 50001, 262144}) {
+        const std::size_t rows = 8, count = std::min<std::size_t>(width, 16);
+        auto logits = random_values(rows * width, random, 4);
+        for (std::size_t i = 0; i < rows * width; i += 3) logits[i] = std::round(logits[i]); // ties
+        logits[1] = std::numeric_limits<float>::quiet_NaN();
+        const StepPlan plan = plan_of(0, chain(rows), 0, true);
+        std::array<std::vector<float>, 2> logprobs;
+        const auto [expected, got] = both([&](Device& device) {
+            Held in(device, rows, width), ids(device, rows, count), probabilities(device, rows, count);
+            in.set(logits);
+            device.begin_step(plan);
+            device.top_k(in.tensor(), count, reinterpret_cast<std::int32_t*>(ids.data()), probabilities.tensor().data);
+            device.end_step();
+            logprobs[&device == devices[1].get()] = probabilities.get(rows);
+            return ids.get(rows); // bits of integers
+        });
+        EXPECT_EQ(std::memcmp(got.data(), expected.data(), rows * count * 4), 0) << width;
+        for (std::size_t i = 0; i < rows * count; ++i) {
+            if (std::isfinite(logprobs[0][i])) EXPECT_NEAR(logprobs[1][i], logprobs[0][i], 1e-4) << width;
+            else EXPECT_EQ(logprobs[1][i], logprobs[0][i]) << width;
+        }
+    }
+}
+
+TEST_F(CudaRows, ColumnsAreStoredBesideOthers) {
+    const auto x = random_values(4 * 8, random), old = random_values(4 * 20, random);
+    const StepPlan plan = plan_of(0, chain(4), 0, true);
+    const auto [expected, got] = both([&](Device& device) {
+        Held in(device, 4, 8), out(device, 4, 20);
+        in.set(x);
+        out.set(old);
+        device.begin_step(plan);
+        device.store_columns(in.tensor(), out.tensor(), 4);
+        device.end_step();
+        return out.get(4);
+    });
+    EXPECT_EQ(got, expected);
 }
 
 TEST_F(CudaRows, MemoryIsZeroedCopiedAndReadBack) {

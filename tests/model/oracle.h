@@ -51,8 +51,8 @@ inline const char* name_of(On on) {
     return on == On::reference ? "reference" : on == On::cpu ? "fast" : "cuda";
 }
 
-inline compute::DeviceOptions device_options(On on) {
-    return {on == On::cuda ? compute::DeviceChoice::cuda : compute::DeviceChoice::cpu, 2, on == On::reference};
+inline compute::DeviceOptions device_options(On on, std::size_t threads) {
+    return {on == On::cuda ? compute::DeviceChoice::cuda : compute::DeviceChoice::cpu, threads, on == On::reference, 0};
 }
 
 // Whether a GPU can be used here; if not, a test that needs one says so and ends.
@@ -71,15 +71,15 @@ struct Rig {
     std::unique_ptr<compute::Device> device;
     std::unique_ptr<Runner> runner;
 
-    explicit Rig(const std::filesystem::path& path, const RunnerOptions& options = {}, On on = On::cpu)
-        : file(must_open(path)), device(must_make(on)) {
+    explicit Rig(const std::filesystem::path& path, const RunnerOptions& options = {}, On on = On::cpu, std::size_t threads = 2)
+        : file(must_open(path)), device(must_make(on, threads)) {
         auto loaded = Runner::load(file, *device, options);
         if (!loaded) throw std::runtime_error(loaded.error().message);
         runner = std::move(*loaded);
     }
 
-    static std::unique_ptr<compute::Device> must_make(On on) {
-        auto device = compute::make_device(device_options(on));
+    static std::unique_ptr<compute::Device> must_make(On on, std::size_t threads) {
+        auto device = compute::make_device(device_options(on, threads));
         if (!device) throw std::runtime_error(device.error().message);
         return std::move(*device);
     }

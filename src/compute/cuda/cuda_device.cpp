@@ -3,6 +3,7 @@
 #include "compute/cuda/card.h"
 #include "compute/cuda/cuda_error.h"
 #include "compute/cuda/executor.h"
+#include "compute/cuda/read_rate.h"
 #include "compute/cuda/weights.h"
 #include "gguf/blocks.h"
 
@@ -41,6 +42,14 @@ public:
 
     std::string_view name() const override { return name_; }
     Status failure() const override { return failure_; }
+
+    double measure_read_rate(std::size_t bytes) override {
+        constexpr std::size_t most = std::size_t{8} << 30, least = std::size_t{1} << 30; // far beyond the caches
+        const auto memory = memory_.allocate(std::clamp(bytes, least, most), true);
+        if (!memory) return 0;
+        return cuda::measure_read_rate((*memory)->data(), (*memory)->bytes(), stream_);
+    }
+    std::size_t memory_held() const override { return memory_.used(); }
 
     Result<std::unique_ptr<Buffer>> allocate(std::size_t bytes) override {
         LUCEBOX_CHECK(finish_loading()); // its staging memory may be needed

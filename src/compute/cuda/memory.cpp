@@ -72,18 +72,19 @@ Result<std::shared_ptr<Memory::Slab>> Memory::new_slab(std::size_t bytes) {
     if (const cudaError_t code = cudaMalloc(&data, bytes); code != cudaSuccess) return refusal(bytes, code);
     slab->data = static_cast<std::byte*>(data);
     slab->bytes = bytes;
-    used_ += bytes;
     return slab;
 }
 
 Result<std::unique_ptr<Buffer>> Memory::allocate(std::size_t bytes, bool alone) {
     if (refused()) return refusal(bytes, cudaErrorMemoryAllocation);
     const std::size_t size = aligned(std::max<std::size_t>(bytes, 1));
+    std::erase_if(slabs_, [](const auto& slab) { return slab.expired(); });
     if (alone) {
         LUCEBOX_TRY(auto slab, new_slab(size));
+        slab->filled = size;
+        slabs_.push_back(slab);
         return std::unique_ptr<Buffer>(std::make_unique<SlabBuffer>(std::move(slab), 0, bytes));
     }
-    std::erase_if(slabs_, [](const auto& slab) { return slab.expired(); });
     for (const auto& weak : slabs_) {
         const auto slab = weak.lock();
         if (slab->bytes - slab->filled < size) continue;
@@ -96,6 +97,14 @@ Result<std::unique_ptr<Buffer>> Memory::allocate(std::size_t bytes, bool alone) 
     (*slab)->filled = size;
     slabs_.push_back(*slab);
     return std::unique_ptr<Buffer>(std::make_unique<SlabBuffer>(*slab, 0, bytes));
+}
+
+std::size_t Memory::used() const {
+    std::size_t bytes = 0;
+    for (const auto& weak : slabs_) {
+        if (const auto slab = weak.lock()) bytes += slab->bytes;
+    }
+    return bytes;
 }
 
 Result<PinnedMemory> Memory::allocate_pinned(std::size_t bytes) {

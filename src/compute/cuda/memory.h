@@ -42,7 +42,7 @@ public:
     Result<std::unique_ptr<Buffer>> allocate(std::size_t bytes, bool alone = false);
     Result<PinnedMemory> allocate_pinned(std::size_t bytes);
 
-    std::size_t used() const { return used_; } // bytes of slabs
+    std::size_t used() const; // bytes of slabs
     std::size_t allocations() const { return count_; }
 
 private:
@@ -53,7 +53,7 @@ private:
     bool refused() { return ++count_ == fail_at_; }
 
     std::vector<std::weak_ptr<Slab>> slabs_;
-    std::size_t used_ = 0, count_ = 0, fail_at_ = 0;
+    std::size_t count_ = 0, fail_at_ = 0;
 };
 
 } // namespace lucebox::compute::cuda
