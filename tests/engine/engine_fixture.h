@@ -117,7 +117,7 @@ protected:
     void load(Options options = {}) {
         if (options.model.empty()) options.model = model_path();
         if (options.context == 0) options.context = 512;
-        options.threads = 2;
+        options.device = {compute::DeviceChoice::cpu, 2, false, 0};
         auto loaded = Engine::load(options);
         ASSERT_TRUE(loaded) << loaded.error().message;
         engine = std::move(*loaded);

@@ -75,7 +75,7 @@ protected:
     void load(compute::DType kv_type, bool reference) {
         rig.reset();
         rig = std::make_unique<Rig>(file, RunnerOptions{.context = context, .sequences = side_by_side, .rows = 256, .kv_type = kv_type},
-                                    compute::cpu::CpuOptions{.threads = 0, .reference = reference});
+                                    reference ? On::reference : On::cpu, 0);
     }
 
     // Commits tokens as a path; the last `wanted` of them have logits then.
