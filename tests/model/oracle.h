@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/npy.h"
+#include "compute/cpu/cpu_device.h"
 #include "compute/devices.h"
 #include "gguf/blocks.h"
 #include "model/runner.h"
@@ -72,7 +73,11 @@ struct Rig {
     std::unique_ptr<Runner> runner;
 
     explicit Rig(const std::filesystem::path& path, const RunnerOptions& options = {}, On on = On::cpu, std::size_t threads = 2)
-        : file(must_open(path)), device(must_make(on, threads)) {
+        : Rig(path, options, must_make(on, threads)) {}
+    Rig(const std::filesystem::path& path, const RunnerOptions& options, const compute::cpu::CpuOptions& cpu)
+        : Rig(path, options, compute::cpu::make_device(cpu)) {}
+    Rig(const std::filesystem::path& path, const RunnerOptions& options, std::unique_ptr<compute::Device> on)
+        : file(must_open(path)), device(std::move(on)) {
         auto loaded = Runner::load(file, *device, options);
         if (!loaded) throw std::runtime_error(loaded.error().message);
         runner = std::move(*loaded);

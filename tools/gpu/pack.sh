@@ -9,8 +9,8 @@ out=$1
 mkdir -p "$out/tree/tests" "$out/headers" "$out/gtest/include" "$out/gtest/lib"
 
 cp -r "$root"/{CMakeLists.txt,CMakePresets.json,cmake,src,bench,tools} "$out/tree/"
-cp -r "$root"/tests/{CMakeLists.txt,compute,model,host} "$out/tree/tests/"
-mkdir -p "$out/tree/tests/data" && cp -r "$root/tests/data/oracle" "$out/tree/tests/data/"
+cp -r "$root"/tests/{CMakeLists.txt,compute,model,data} "$out/tree/tests/"
+rm -rf "$out"/tree/tests/data/{templates,tokenizers} # text is the same everywhere
 git -C "$root" rev-parse HEAD > "$out/commit" 2>/dev/null || echo unknown > "$out/commit"
 
 for library in fmt nlohmann spdlog toml++ CLI; do cp -rL "/usr/include/$library" "$out/headers/"; done
