@@ -24,7 +24,7 @@ protected:
         options.model = std::string("tests/data/oracle/") + (model ? model : GetParam()) + "/model.gguf";
         options.context = 256;
         options.sequences = 2;
-        options.threads = 2;
+        options.device = {compute::DeviceChoice::cpu, 2, false, 0};
         options.reuse_prefixes = reuse;
         auto engine = Engine::load(options);
         EXPECT_TRUE(engine) << engine.error().message;
