@@ -9,6 +9,7 @@
 // "read" is a kernel that only reads the same bytes; its rate is measured in the same run. Prints for people; exits
 // with 1 if a check fails.
 #include "compute/cuda/matmul/matmul.h"
+#include "compute/cuda/matmul/operand.cuh"
 #include "gguf/blocks.h"
 
 #include <cuda_runtime.h>
@@ -331,6 +332,37 @@ void check_groups() {
     }
 }
 
+// A gated row is the same alone and among 64.
+void check_gated_rows() {
+    const std::size_t inputs = 512, width = 1096;
+    const TestMatrix gate(TensorType::q4_k, inputs, width), up(TensorType::q4_k, inputs, width);
+    const std::vector<float> x = random_activations(64, inputs);
+    auto hidden = [&](std::size_t first, std::size_t rows, Activation activation) {
+        const Input input(rows_of(x, inputs, first, rows), rows, inputs);
+        const DeviceMemory<std::byte> out(operand_bytes(rows, width));
+        gated_matmul(input.operand.data(), rows, *gate.matrix, *up.matrix, activation, out.data(), workspace->data(),
+                     stream);
+        CHECK(cudaStreamSynchronize(stream));
+        return out.host();
+    };
+    for (const Activation activation : {Activation::silu, Activation::gelu_tanh}) {
+        const std::vector<std::byte> all = hidden(0, 64, activation);
+        int different = 0;
+        for (const auto& [first, rows] :
+             {std::pair<std::size_t, std::size_t>{0, 1}, {63, 1}, {9, 5}, {20, 16}, {3, 31}, {11, 50}}) {
+            const std::vector<std::byte> some = hidden(first, rows, activation);
+            for (std::uint32_t r = 0; r < rows; ++r)
+                for (std::uint32_t k = 0; k < width; ++k) {
+                    const std::size_t a = Operand{nullptr, static_cast<std::uint32_t>(rows)}.offset(r, k);
+                    const std::size_t b = Operand{nullptr, 64}.offset(static_cast<std::uint32_t>(first) + r, k);
+                    different += std::memcmp(some.data() + a, all.data() + b, 2) != 0;
+                }
+        }
+        std::printf("gated rows alone and among 64: %d values differ %s\n", different, different == 0 ? "ok" : "WRONG");
+        verdict(different == 0);
+    }
+}
+
 void check_all() {
     using enum TensorType;
     for (const TensorType type :
@@ -343,6 +375,7 @@ void check_all() {
     check_type(q4_k, 1096, 5120), check_type(q6_k, 80, 17408), check_type(q5_k, 520, 6144), check_type(q8_0, 48, 5120),
         check_type(q4_k, 5120, 512);
     check_groups();
+    check_gated_rows();
 }
 
 // ------------------------------------------------------------------------------------------------------------ timing

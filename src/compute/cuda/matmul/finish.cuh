@@ -84,10 +84,13 @@ __device__ __forceinline__ void gather(const Job& job, Sums<n>& sums, int tiles,
         if (has_share(worker)) *flag_of(worker) = 0; // for the next launch
 }
 
+// Products and sums are named, so that every instance of a kernel contracts them alike.
 __device__ __forceinline__ float activated(Activation activation, float x) {
-    if (activation == Activation::silu) return x / (1.0f + expf(-x));
+    if (activation == Activation::silu) return __fdiv_rn(x, __fadd_rn(1.0f, expf(-x)));
     constexpr float root_two_over_pi = 0.7978845608028654f;
-    return 0.5f * x * (1.0f + tanhf(root_two_over_pi * (x + 0.044715f * x * x * x)));
+    const float cubed = __fmul_rn(__fmul_rn(x, x), x);
+    const float inner = __fmul_rn(root_two_over_pi, __fmaf_rn(0.044715f, cubed, x));
+    return __fmul_rn(__fmul_rn(0.5f, x), __fadd_rn(1.0f, tanhf(inner)));
 }
 
 // Writes one tile: out [rows, outputs].
@@ -134,7 +137,8 @@ __device__ __forceinline__ void store_gated(const Job& job, const Sums<n>& sums,
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
                 const int i = 4 * j + 2 * r + e;
-                value[e] = activated(job.activation, sums.tile[0][i] * gate_factor) * (sums.tile[1][i] * up_factor);
+                value[e] = __fmul_rn(activated(job.activation, __fmul_rn(sums.tile[0][i], gate_factor)),
+                                     __fmul_rn(sums.tile[1][i], up_factor));
             }
             const float other = __shfl_xor_sync(~0u, odd ? value[0] : value[1], 4);
             const std::uint32_t row = first_row + static_cast<std::uint32_t>(8 * j + 2 * (lane % 4) + odd);
