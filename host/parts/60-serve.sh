@@ -74,9 +74,19 @@ serve_command() {
     fi
     ensure_api_key
     ensure_models_folder
+    require_a_model
     server_argv "${REST[@]}"
     if [ "$LAN" = true ]; then warn "listening on all interfaces; docker's rules come before those of ufw and firewalld"; fi
     run_server
+}
+
+# The server sees the folder read-only, so it could not fetch one itself. Starting again will not help: systemd should not.
+require_a_model() {
+    [ -z "$(find -L "$MODELS" -maxdepth 4 -name '*.gguf' -type f -print -quit 2>/dev/null)" ] || return 0
+    error "there is no model in $MODELS"
+    hint 'lucebox models download               fetches the default one'
+    hint 'lucebox config set models_dir=/path   if yours are elsewhere'
+    exit "$EXIT_CONFIG"
 }
 
 # docker is a child, so that a signal stops the container even where docker's own client would leave it running.
@@ -98,6 +108,10 @@ run_server() {
     kill "$announcer" 2>/dev/null || true
     wait "$announcer" 2>/dev/null || true
     if [ "$status" -ge 125 ] && [ "$status" -le 127 ]; then
+        for _ in 1 2 3 4 5 6 7 8 9 10; do # tee may be behind
+            [ ! -s "$errors" ] || break
+            sleep 0.1
+        done
         explain_docker_error "$(cat "$errors")"
         rm -f "$errors"
         error "$EXPLAINED"

@@ -12,7 +12,8 @@ pull_command() {
     require_docker
     local errors status=0
     errors=$(mktemp)
-    docker pull "$IMAGE" 2> >(tee "$errors" >&2) || status=$?
+    docker pull "$IMAGE" 2>"$errors" || status=$?
+    cat "$errors" >&2
     if [ "$status" -ne 0 ]; then
         explain_docker_error "$(cat "$errors")"
         rm -f "$errors"

@@ -26,7 +26,7 @@ finds() { lucebox doctor; exits 1; says "$1"; says '→'; }
 @test "the port is taken" { listener_start; finds "port $LUCEBOX_PORT is used"; listener_stop; }
 @test "the container lost its GPU" { echo running >"$FAKE/container.state"; echo 'Failed to initialize NVML: Unknown Error' >"$FAKE/exec.output"; finds 'lost its GPU'; }
 @test "the service ends at logout" { lucebox install; finds 'enable-linger'; }
-@test "SELinux" { printf '#!/bin/sh\necho Enforcing\n' >"$BATS_TEST_TMPDIR/bin/getenforce"; chmod +x "$BATS_TEST_TMPDIR/bin/getenforce"; finds 'SELinux is enforcing'; lucebox serve; docker_run; has_words --security-opt label=disable; }
+@test "SELinux" { printf '#!/bin/sh\necho Enforcing\n' >"$BATS_TEST_TMPDIR/bin/getenforce"; chmod +x "$BATS_TEST_TMPDIR/bin/getenforce"; a_model; finds 'SELinux is enforcing'; lucebox serve; docker_run; has_words --security-opt label=disable; }
 @test "a bundle holds what a report needs, and no keys" {
     config '[server]' 'api_keys = ["my-own-secret"]' '[runtime]' "port = $LUCEBOX_PORT"
     cd "$BATS_TEST_TMPDIR"; lucebox doctor --bundle; exits 0

@@ -38,6 +38,7 @@ new_machine() {
     MACHINE_PATH=$BATS_TEST_TMPDIR/bin:$BATS_FILE_TMPDIR/tools
 }
 
+a_model() { mkdir -p "${1:-$HOME/.local/share/lucebox/models}" && printf 'GGUF' >"${1:-$HOME/.local/share/lucebox/models}/m.gguf"; }
 gpus() { printf '%s\n' "$@" >"$FAKE/gpus"; }
 without() { local tool; for tool in "$@"; do rm -f "$BATS_TEST_TMPDIR/bin/$tool"; done; }
 toolkit() { # none | unwired | cdi

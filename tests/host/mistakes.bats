@@ -20,6 +20,7 @@ load machine
 mistake() {
     BATS_TEST_TMPDIR=$(mktemp -d "$BATS_TEST_TMPDIR/XXXXXX")
     new_machine
+    a_model
     eval "$1"
     local status=0 output
     # shellcheck disable=SC2086 # words are meant

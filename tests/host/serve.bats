@@ -1,6 +1,6 @@
 # lucebox serve and print-run: the command that docker gets, and when it gets none.
 load machine
-setup() { new_machine; }
+setup() { new_machine; a_model; }
 
 @test "the server gets no more rights than it needs" {
     lucebox serve
@@ -23,7 +23,13 @@ setup() { new_machine; }
     has_no_word '--privileged'
     has_no_word '--shm-size'
 }
-@test "the models folder is made by the caller, not by docker as root" { lucebox serve; [ -d "$HOME/.local/share/lucebox/models" ]; }
+@test "the models folder is made by the caller, not by docker as root" { LUCEBOX_MODELS=$HOME/new lucebox models list; exits 0; [ -d "$HOME/new" ]; }
+@test "without a model nothing is started" {
+    rm -r "$HOME/.local"
+    lucebox serve
+    exits 78; says 'there is no model in'; says 'lucebox models download'
+    run ! grep -aq -- '--name' "$FAKE/docker.log"
+}
 @test "two GPUs: facts with a newline stay one word" {
     two_gpus
     lucebox serve
@@ -55,6 +61,7 @@ setup() { new_machine; }
 }
 @test "a key that exists is asked for on loopback too" { mkdir "$HOME/.lucebox"; echo k >"$HOME/.lucebox/api-keys"; lucebox serve; docker_run; has_words -e LUCEBOX_API_KEY_FILE=/config/api-keys; }
 @test "spaces, commas and quotes in the models folder" {
+    a_model "$HOME/my \"models\", all"
     LUCEBOX_MODELS="$HOME/my \"models\", all" lucebox serve
     exits 0
     docker_run
@@ -112,6 +119,7 @@ setup() { new_machine; }
 @test "print-run prints the command that serve runs, and nothing else" {
     two_gpus
     config '[paths]' 'models = "~/it'"'"'s here"'
+    a_model "$HOME/it's here"
     lucebox serve --model 'a "b" $c'
     docker_run
     local text; text=$(lucebox_stdout print-run --model 'a "b" $c')

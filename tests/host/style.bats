@@ -3,7 +3,8 @@ load machine
 
 @test "shellcheck finds nothing in the scripts and in what is installed" {
     "$REPOSITORY/host/bundle.sh" "$BATS_TEST_TMPDIR/bundle"
-    shellcheck "$REPOSITORY/host/lucebox" "$REPOSITORY/host/install.sh" "$REPOSITORY/host/bundle.sh" "$BATS_TEST_TMPDIR/bundle/lucebox"
+    shellcheck "$REPOSITORY/host/lucebox" "$REPOSITORY/host/install.sh" "$REPOSITORY/host/bundle.sh" "$BATS_TEST_TMPDIR/bundle/lucebox" \
+        "$REPOSITORY"/image/*.sh "$REPOSITORY"/tools/*.sh
 }
 @test "SHA256SUMS is that of the parts (host/bundle.sh --sums)" { cd "$REPOSITORY/host"; diff SHA256SUMS <(sha256sum install.sh parts/*.sh); }
 @test "the wrapper has the program's version" { [ "$(sed -n 's/^VERSION=//p' "$REPOSITORY/host/parts/00-head.sh")" = "$(sed -n 's/^project(lucebox VERSION \([0-9.]*\).*/\1/p' "$REPOSITORY/CMakeLists.txt")" ]; }
