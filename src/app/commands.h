@@ -32,6 +32,9 @@ Status bench(const Invocation& invocation);
 Status models(const Invocation& invocation);
 Status config(const Invocation& invocation);
 Status version(const Invocation& invocation);
+Status autotune(const Invocation& invocation);
+Status smoke(const Invocation& invocation);
+Status healthcheck(const Invocation& invocation);
 
 // What several commands take from their options.
 // --model, or the default one, fetched if need be; a fetch stops soon after `keep_going` says false.

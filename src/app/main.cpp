@@ -1,6 +1,9 @@
 // The program: reads the command line, environment and configuration, runs one command, prints its error.
+#include "app/aliases.h"
 #include "app/commands.h"
+#include "app/config_file.h"
 #include "app/draft.h"
+#include "app/entry.h"
 #include "base/log.h"
 #include "base/terminal.h"
 
@@ -23,22 +26,8 @@ constexpr std::array implementations{
     Command{"serve", serve},       Command{"run", run},           Command{"check", check},   Command{"models", models},
     Command{"generate", generate}, Command{"logits", logits},     Command{"tokenize", tokenize},
     Command{"draft", draft},       Command{"quantize", quantize}, Command{"bench", bench},       Command{"config", config}, Command{"version", version},
+    Command{"autotune", autotune}, Command{"smoke", smoke},       Command{"healthcheck", healthcheck},
 };
-
-// The configuration file: LUCEBOX_CONFIG, else lucebox/config.toml in the user's configuration folder if there is one.
-Result<std::vector<OptionSetting>> file_settings(const Environment& environment) {
-    const auto variable = [&](const char* name) -> std::string {
-        const auto found = environment.find(name);
-        return found == environment.end() ? "" : found->second;
-    };
-    if (const std::string path = variable("LUCEBOX_CONFIG"); !path.empty()) return options_from_file(option_table(), path);
-    std::filesystem::path folder = variable("XDG_CONFIG_HOME");
-    if (folder.empty() && !variable("HOME").empty()) folder = std::filesystem::path(variable("HOME")) / ".config";
-    const auto path = folder / "lucebox" / "config.toml";
-    std::error_code error;
-    if (folder.empty() || !std::filesystem::exists(path, error)) return std::vector<OptionSetting>{};
-    return options_from_file(option_table(), path);
-}
 
 LogLevel level_of(const std::string& name) {
     if (name == "debug") return LogLevel::debug;
@@ -56,8 +45,11 @@ Status dispatch(std::span<const char* const> arguments) {
         return Ok{};
     }
     const Environment environment = process_environment();
+    if (line.command == "config" && changes_config(line.operands)) return change_config(line.operands, environment);
     std::vector<std::string> warnings;
-    LUCEBOX_TRY(std::vector<OptionSetting> settings, file_settings(environment));
+    LUCEBOX_TRY(std::vector<OptionSetting> settings, config_file_settings(environment, warnings));
+    const auto from_aliases = options_from_aliases(option_table(), environment, warnings);
+    settings.insert(settings.end(), from_aliases.begin(), from_aliases.end());
     const auto from_environment = options_from_environment(option_table(), environment, warnings);
     settings.insert(settings.end(), from_environment.begin(), from_environment.end());
     settings.insert(settings.end(), line.flags.begin(), line.flags.end());
@@ -70,6 +62,9 @@ Status dispatch(std::span<const char* const> arguments) {
     }
     return Error{ErrorKind::internal, fmt::format("command {} has no implementation", line.command)};
 }
+
+// EX_CONFIG: a container that was started in a way that cannot work; starting it again will not help.
+constexpr int exit_configuration = 78;
 
 int report(const Error& error) {
     const bool colours = wants_colours(2);
@@ -84,8 +79,20 @@ int report(const Error& error) {
 } // namespace lucebox::app
 
 int main(int count, char** values) {
-    const std::span<const char* const> arguments(values + 1, static_cast<std::size_t>(count > 0 ? count - 1 : 0));
-    const lucebox::Status status = lucebox::app::dispatch(arguments);
-    if (!status) return lucebox::app::report(status.error());
-    return std::fflush(stdout) == 0 ? EXIT_SUCCESS : lucebox::exit_code(lucebox::ErrorKind::io);
+    using namespace lucebox;
+    std::span<const char* const> arguments(values + 1, static_cast<std::size_t>(count > 0 ? count - 1 : 0));
+    Result<std::vector<std::string>> entered{std::vector<std::string>{}};
+    std::vector<const char*> words;
+    if (!arguments.empty() && std::string_view(arguments.front()) == "entry") {
+        entered = app::enter(arguments.subspan(1), process_environment());
+        if (!entered) {
+            const int code = app::report(entered.error());
+            return entered.error().kind == ErrorKind::unavailable ? app::exit_configuration : code;
+        }
+        for (const std::string& word : *entered) words.push_back(word.c_str());
+        arguments = words;
+    }
+    const Status status = app::dispatch(arguments);
+    if (!status) return app::report(status.error());
+    return std::fflush(stdout) == 0 ? EXIT_SUCCESS : exit_code(ErrorKind::io);
 }

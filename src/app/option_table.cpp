@@ -12,14 +12,17 @@ constexpr std::array commands{
     CommandSpec{"serve", "", "Serve a model over HTTP (OpenAI-compatible)."},
     CommandSpec{"run", "", "Chat with a model in this terminal."},
     CommandSpec{"check", "FILE", "Say what a model file is, and whether it fits this machine."},
-    CommandSpec{"models", "[fetch NAME...]", "List the models that can be fetched by name, and those present; or fetch some."},
+    CommandSpec{"models", "[ACTION] [NAME]...", "List models (list), or change which are here (fetch, download, activate, verify, import, rm)."},
     CommandSpec{"generate", "", "Continue token ids (.npy) or a prompt; prints ids or text."},
     CommandSpec{"logits", "", "Write the logits of every position of a token file (.npy)."},
     CommandSpec{"tokenize", "", "Turn text from --text or standard input into token ids."},
     CommandSpec{"draft", "ACTION", "convert IN OUT: write a DFlash draft as GGUF. logits: what a draft computes, as .npy."},
     CommandSpec{"quantize", "IN OUT", "Write a GGUF with smaller weights."},
     CommandSpec{"bench", "[speculation]", "Measure speed against this machine's memory; or shapes of speculation against plain decoding."},
-    CommandSpec{"config", "", "Show every setting, its value, and where it came from."},
+    CommandSpec{"config", "[ACTION] [KEY[=VALUE]]...", "Show settings and where they came from (list, get), or change the file (set, unset, path, edit, reset)."},
+    CommandSpec{"autotune", "", "Say what this machine's GPU can serve, and why."},
+    CommandSpec{"smoke", "", "Ask a running server what a client would, and say whether it answers as it should."},
+    CommandSpec{"healthcheck", "", "Ask the server on this machine whether it is ready; for containers."},
     CommandSpec{"version", "", "Say which build this is."},
 };
 
@@ -27,6 +30,8 @@ constexpr std::string_view with_model = "serve run generate logits draft tokeniz
 constexpr std::string_view with_engine = "serve run config";
 constexpr std::string_view with_runner = "serve run generate logits draft bench config";
 constexpr std::string_view with_server = "serve config";
+constexpr std::string_view with_port = "serve smoke healthcheck config";
+constexpr std::string_view with_keys = "serve smoke config";
 constexpr std::string_view with_sampling = "run generate";
 
 constexpr std::array options{
@@ -46,9 +51,9 @@ constexpr std::array options{
                "off, auto, chain:K or tree:B: how many tokens are guessed a step. The text is the same with any."},
 
     OptionSpec{"host", text, "server", "127.0.0.1", "", with_server, "Address to listen on."},
-    OptionSpec{"port", integer, "server", "8080", "0..65535", with_server, "Port to listen on; 0: any free one."},
-    OptionSpec{"api-keys", list, "server", "", "", with_server, "Keys of which a client must show one.", true},
-    OptionSpec{"api-key-file", path, "server", "", "", with_server, "File with one key a line."},
+    OptionSpec{"port", integer, "server", "8080", "0..65535", with_port, "Port to listen on; 0: any free one."},
+    OptionSpec{"api-keys", list, "server", "", "", with_keys, "Keys of which a client must show one.", true},
+    OptionSpec{"api-key-file", path, "server", "", "", with_keys, "File with one key a line."},
     OptionSpec{"allowed-hosts", list, "server", "", "", with_server,
                "Names besides localhost under which the server may be addressed."},
     OptionSpec{"allowed-origins", list, "server", "", "", with_server, "Web origins whose pages may call the server."},
@@ -87,7 +92,10 @@ constexpr std::array options{
     OptionSpec{"prompts", list, "bench", "", "", "bench", "Further lengths of prompts to measure: 512,2048,8192."},
     OptionSpec{"contexts", list, "bench", "", "", "bench", "Further contexts to decode behind: 8192,32768."},
     OptionSpec{"rows", list, "bench", "", "", "bench", "Steps of so many rows to measure, as a chain and as a tree: 1,16,64."},
-    OptionSpec{"json", boolean, "output", "false", "", "check models generate tokenize bench config version",
+    OptionSpec{"url", text, "smoke", "", "", "smoke", "Server to ask; the one on this machine if absent."},
+    OptionSpec{"timeout", duration, "smoke", "60s", "1s..", "smoke", "How long one answer may take."},
+    OptionSpec{"tools", boolean, "smoke", "true", "", "smoke", "Ask for a tool call too, where the server has tools."},
+    OptionSpec{"json", boolean, "output", "false", "", "check models generate tokenize bench config autotune version",
                "Print JSON for programs."},
 };
 

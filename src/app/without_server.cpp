@@ -1,6 +1,7 @@
 // What a build without the server's libraries says instead: it takes models by path only.
 #ifndef LUCEBOX_SERVER
 #include "app/commands.h"
+#include "app/entry.h"
 
 namespace lucebox::app {
 
@@ -19,6 +20,10 @@ Error not_built(const char* command) {
 Status serve(const Invocation&) { return not_built("serve"); }
 Status run(const Invocation&) { return not_built("run"); }
 Status models(const Invocation&) { return not_built("models"); }
+Status autotune(const Invocation&) { return not_built("autotune"); }
+Status smoke(const Invocation&) { return not_built("smoke"); }
+Status healthcheck(const Invocation&) { return not_built("healthcheck"); }
+Result<std::vector<std::string>> enter(std::span<const char* const>, const Environment&) { return not_built("entry"); }
 
 } // namespace lucebox::app
 #endif

@@ -229,6 +229,7 @@ std::vector<OptionSetting> options_from_environment(std::span<const OptionSpec> 
     }
     const std::vector<std::string_view> known(names.begin(), names.end());
     for (const auto& [name, value] : environment) {
+        if (name == "LUCEBOX_HOME" || name == "LUCEBOX_CONFIG") continue;
         if (!name.starts_with("LUCEBOX_") || std::find(names.begin(), names.end(), name) != names.end()) continue;
         const auto near = nearest_name(name, known);
         if (!near.empty()) warnings.push_back(fmt::format("{} is not an option; did you mean {}?", name, near));

@@ -62,14 +62,21 @@ Environment process_environment();
 std::string variable_name(const OptionSpec& spec); // LUCEBOX_MAX_TOKENS
 std::string file_key(const OptionSpec& spec);      // limits.max_tokens
 
-// Settings from LUCEBOX_* variables. Empty ones count as absent. A variable that is no option but spelled much like one
+// Settings from LUCEBOX_* variables. Empty ones count as absent, and so are those that say where the configuration is. A variable that is no option but spelled much like one
 // adds a sentence to `warnings`; others are left alone, because the container and the host wrapper have their own.
 std::vector<OptionSetting> options_from_environment(std::span<const OptionSpec> table, const Environment& environment,
                                                     std::vector<std::string>& warnings);
 
-// Settings from a TOML file. Unknown keys are errors that name the line and the nearest known key.
-Result<std::vector<OptionSetting>> options_from_file(std::span<const OptionSpec> table,
-                                                     const std::filesystem::path& path);
+// Keys of a file that are no options by their own name.
+struct ForeignKeys {
+    std::span<const std::string_view> sections = {};                             // somebody else's: left alone
+    std::vector<std::pair<std::string_view, const OptionSpec*>> aliases = {};    // "old.name" of an option
+    std::vector<std::string_view> without_effect = {};                           // known; said to have none
+};
+
+// Settings from a TOML file. Keys that nobody knows are errors that name the line and the nearest known key.
+Result<std::vector<OptionSetting>> options_from_file(std::span<const OptionSpec> table, const std::filesystem::path& path,
+                                                     const ForeignKeys& foreign = {}, std::vector<std::string>* warnings = nullptr);
 
 struct CommandSpec {
     std::string_view name;

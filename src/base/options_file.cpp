@@ -11,9 +11,12 @@
 namespace lucebox {
 namespace {
 
+std::string_view section_of(std::string_view key) { return key.substr(0, key.find('.')); }
+
 class FileReader {
 public:
-    FileReader(std::span<const OptionSpec> table, std::string path) : table_(table), path_(std::move(path)) {}
+    FileReader(std::span<const OptionSpec> table, std::string path, const ForeignKeys& foreign, std::vector<std::string>* warnings)
+        : table_(table), path_(std::move(path)), foreign_(foreign), warnings_(warnings) {}
 
     Result<std::vector<OptionSetting>> read(const toml::table& root) {
         for (const auto& [key, node] : root) {
@@ -26,8 +29,11 @@ private:
     std::string where(const toml::node& node) const { return fmt::format("{}:{}", path_, node.source().begin.line); }
 
     Status read_section(std::string_view section, const toml::table& content) {
-        const bool known =
-            std::any_of(table_.begin(), table_.end(), [&](const auto& s) { return s.section == section; });
+        const auto& others = foreign_.sections;
+        if (std::find(others.begin(), others.end(), section) != others.end()) return Ok{};
+        const bool known = std::any_of(table_.begin(), table_.end(), [&](const auto& s) { return s.section == section; }) ||
+                           std::any_of(foreign_.aliases.begin(), foreign_.aliases.end(), [&](const auto& a) { return section_of(a.first) == section; }) ||
+                           std::any_of(foreign_.without_effect.begin(), foreign_.without_effect.end(), [&](const auto& key) { return section_of(key) == section; });
         if (!known) {
             std::vector<std::string_view> sections;
             for (const auto& spec : table_)
@@ -42,6 +48,14 @@ private:
     Status read_key(std::string_view section, std::string_view key, const toml::node& node) {
         std::string full = section.empty() ? std::string(key) : fmt::format("{}.{}", section, key);
         std::replace(full.begin(), full.end(), '-', '_');
+        for (const auto& [alias, spec] : foreign_.aliases) {
+            if (alias == full) return add(*spec, node);
+        }
+        for (const auto& ignored : foreign_.without_effect) {
+            if (ignored != full) continue;
+            if (warnings_ != nullptr) warnings_->push_back(fmt::format("{}: {} has no effect in this build", where(node), full));
+            return Ok{};
+        }
         std::vector<std::string> keys;
         for (const auto& spec : table_) {
             keys.push_back(file_key(spec));
@@ -93,13 +107,16 @@ private:
 
     std::span<const OptionSpec> table_;
     std::string path_;
+    const ForeignKeys& foreign_;
+    std::vector<std::string>* warnings_;
     std::vector<OptionSetting> settings_;
 };
 
 } // namespace
 
 Result<std::vector<OptionSetting>> options_from_file(std::span<const OptionSpec> table,
-                                                     const std::filesystem::path& path) {
+                                                     const std::filesystem::path& path,
+                                                     const ForeignKeys& foreign, std::vector<std::string>* warnings) {
     LUCEBOX_TRY(const std::string text, read_text_file(path, 1u << 20)); // a megabyte is a thousand options
     const toml::parse_result parsed = toml::parse(text, path.string());
     if (!parsed) {
@@ -107,7 +124,7 @@ Result<std::vector<OptionSetting>> options_from_file(std::span<const OptionSpec>
         return Error{ErrorKind::usage,
                      fmt::format("{}:{}: {}", path.string(), problem.source().begin.line, problem.description())};
     }
-    return FileReader(table, path.string()).read(parsed.table());
+    return FileReader(table, path.string(), foreign, warnings).read(parsed.table());
 }
 
 } // namespace lucebox

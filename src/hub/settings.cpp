@@ -82,7 +82,9 @@ HubSettings hub_settings(const Environment& environment) {
     HubSettings settings;
     settings.folders = split_folders(value_of(environment, "LUCEBOX_MODELS"));
     const std::string cache = value_of(environment, "XDG_CACHE_HOME"), home = value_of(environment, "HOME");
-    if (!cache.empty())
+    if (const std::string own = value_of(environment, "LUCEBOX_CACHE"); !own.empty())
+        settings.cache = own;
+    else if (!cache.empty())
         settings.cache = std::filesystem::path(cache) / "lucebox/models";
     else
         settings.cache = std::filesystem::path(home.empty() ? "/tmp" : home) / ".cache/lucebox/models";

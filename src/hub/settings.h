@@ -23,7 +23,7 @@ struct HubSettings {
     std::function<bool()> keep_going; // asked about once a second, also while nothing comes; false stops; may be empty
 };
 
-// LUCEBOX_MODELS; XDG_CACHE_HOME or HOME; and the index and certificates that pip would use: PIP_INDEX_URL, PIP_CERT,
+// LUCEBOX_MODELS; LUCEBOX_CACHE, XDG_CACHE_HOME or HOME; and the index and certificates that pip would use: PIP_INDEX_URL, PIP_CERT,
 // SSL_CERT_FILE, then pip's configuration files, then the public index. A mirror that serves pip thus serves us.
 HubSettings hub_settings(const Environment& environment);
 

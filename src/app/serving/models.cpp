@@ -1,6 +1,7 @@
-// lucebox models: what can be fetched by name, and what is here; models fetch NAME...: fetches. Also how --model becomes a
-// file.
+// lucebox models: what can be fetched by name, and what is here. Also how --model becomes a file. The actions that change
+// which models are here are in models_actions.cpp.
 #include "app/commands.h"
+#include "app/serving/models_actions.h"
 #include "base/terminal.h"
 #include "hub/hub.h"
 
@@ -23,15 +24,6 @@ std::string state_of(const hub::ModelEntry& entry) {
     return "not here yet";
 }
 
-Status fetch(std::span<const std::string> names, const hub::HubSettings& settings) {
-    if (names.empty()) return Error{ErrorKind::usage, "models fetch needs a name", "`lucebox models` lists them"};
-    for (const std::string& name : names) {
-        LUCEBOX_TRY(const auto path, hub::resolve(name, settings, hub::terminal_progress()));
-        fmt::print("{}\n", path.string());
-    }
-    return Ok{};
-}
-
 } // namespace
 
 Result<std::filesystem::path> chosen_model(const Options& options, std::function<bool()> keep_going) {
@@ -41,12 +33,8 @@ Result<std::filesystem::path> chosen_model(const Options& options, std::function
 }
 
 Status models(const Invocation& invocation) {
-    if (!invocation.operands.empty()) {
-        if (invocation.operands[0] != "fetch") {
-            return Error{ErrorKind::usage, fmt::format("models cannot \"{}\"", invocation.operands[0]),
-                         "see lucebox models --help"};
-        }
-        return fetch(std::span(invocation.operands).subspan(1), settings_of(invocation.options));
+    if (!invocation.operands.empty() && invocation.operands.front() != "list") {
+        return change_models(invocation.operands, settings_of(invocation.options), process_environment());
     }
     const auto entries = hub::list_models(settings_of(invocation.options));
     if (invocation.options.boolean("json")) {

@@ -3,10 +3,12 @@
 // The port is taken first and /health tells the truth while the model is fetched and loaded. The main thread waits for
 // signals; the first SIGTERM or SIGINT drains, a second one cuts.
 #include "app/commands.h"
+#include "app/serving/api_keys.h"
 #include "base/build_info.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/terminal.h"
+#include "hub/host_facts.h"
 #include "server/api/api.h"
 #include "server/http/server.h"
 
@@ -20,23 +22,10 @@
 namespace lucebox::app {
 namespace {
 
-constexpr std::size_t most_api_key_bytes = 1 << 20;
-
-Result<std::vector<std::string>> api_keys(const Options& options) {
-    std::vector<std::string> keys = options.list("api-keys");
-    if (!options.is_set("api-key-file")) return keys;
-    LUCEBOX_TRY(const std::string text, read_text_file(options.path("api-key-file"), most_api_key_bytes));
-    for (std::size_t begin = 0; begin < text.size();) {
-        const std::size_t end = std::min(text.find('\n', begin), text.size());
-        std::string line = text.substr(begin, end - begin);
-        while (!line.empty() && std::isspace(static_cast<unsigned char>(line.back()))) line.pop_back();
-        if (!line.empty() && line.front() != '#') keys.push_back(std::move(line));
-        begin = end + 1;
-    }
-    if (keys.empty()) {
-        return Error{ErrorKind::usage, fmt::format("{} holds no key", options.path("api-key-file").string()), "put one key on a line"};
-    }
-    return keys;
+// Which build answers, for a response header: "0.1.0+0123abc".
+std::string build_name() {
+    const BuildInfo& build = build_info();
+    return build.git_sha.empty() ? std::string(build.version) : fmt::format("{}+{}", build.version, build.git_sha.substr(0, 7));
 }
 
 bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
@@ -45,6 +34,7 @@ Result<server::ServerOptions> server_options(const Options& options) {
     server::ServerOptions out;
     out.address = options.text("host");
     out.port = static_cast<std::uint16_t>(options.integer("port"));
+    out.build = build_name();
     out.limits.body_bytes = static_cast<std::size_t>(options.integer("max-body"));
     LUCEBOX_TRY(out.access.api_keys, api_keys(options));
     out.access.allowed_hosts = options.list("allowed-hosts");
@@ -153,6 +143,11 @@ Status serve(const Invocation& invocation) {
     server::ApiOptions api_options;
     api_options.needs_key = !settings.access.api_keys.empty();
     api_options.body_bytes = settings.limits.body_bytes;
+    const Environment environment = process_environment();
+    api_options.build = build_info();
+    if (const auto image = environment.find("DFLASH_IMAGE_INFO_PATH"); image != environment.end()) api_options.image_info = image->second;
+    api_options.host_info = hub::host_info_path(environment);
+    api_options.host_facts = hub::host_facts_json(environment, hub::utc_now());
     server::Api api(api_options);
     server::Router router;
     api.add_routes(router);

@@ -40,6 +40,7 @@ struct ApiOptions {
     // Provenance, written when the image is built and when the container starts; either may be missing.
     std::filesystem::path image_info = "/opt/lucebox-hub/IMAGE_INFO"; // three lines: commit, tag, time
     std::filesystem::path host_info = "/opt/lucebox-hub/HOST_INFO";   // JSON
+    std::string host_facts;                                           // JSON, for where that file has none
     bool needs_key = false;                                           // only reported
     std::size_t body_bytes = 0;                                       // only reported
 };

@@ -26,7 +26,7 @@ struct ReadyModel {
 
 struct Api::State : std::enable_shared_from_this<Api::State> {
     explicit State(ApiOptions given)
-        : options(std::move(given)), provenance(load_provenance(options.build, options.image_info, options.host_info)) {
+        : options(std::move(given)), provenance(load_provenance(options.build, options.image_info, options.host_info, options.host_facts)) {
     }
 
     std::shared_ptr<const ReadyModel> ready() const; // null: loading, or failed

@@ -118,7 +118,7 @@ Json budget_json(const PropsFacts& facts) {
 } // namespace
 
 Provenance load_provenance(const BuildInfo& build, const std::filesystem::path& image_info,
-                           const std::filesystem::path& host_info) {
+                           const std::filesystem::path& host_info, std::string_view host_facts) {
     Provenance provenance{std::string(build.version), std::string(build.git_sha), std::string(build.image_tag),
                           std::string(build.build_time), Json()};
     const std::string text = read_text(image_info);
@@ -132,8 +132,13 @@ Provenance load_provenance(const BuildInfo& build, const std::filesystem::path& 
         if (!line.empty()) *field = std::move(line);
         begin = end + 1;
     }
-    auto host = parse_json(read_text(host_info));
-    if (Json* json = std::get_if<Json>(&host); json && json->is_object()) provenance.host = std::move(*json);
+    for (const std::string& source : {read_text(host_info), std::string(host_facts)}) {
+        auto host = parse_json(source);
+        if (Json* json = std::get_if<Json>(&host); json && json->is_object()) {
+            provenance.host = std::move(*json);
+            break;
+        }
+    }
     return provenance;
 }
 

@@ -23,7 +23,7 @@ struct Provenance {
 
 // The files know better than the build; those that are missing or malformed change nothing.
 Provenance load_provenance(const BuildInfo& build, const std::filesystem::path& image_info,
-                           const std::filesystem::path& host_info);
+                           const std::filesystem::path& host_info, std::string_view host_facts = {});
 
 struct PropsFacts {
     const Provenance* provenance = nullptr;

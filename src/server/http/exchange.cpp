@@ -46,6 +46,7 @@ std::string Exchange::head(int status, const Headers& headers, std::optional<std
     append_header(text, "Server", core_->options.server_name);
     append_header(text, "Date", http_date(std::chrono::system_clock::now()));
     append_header(text, "x-request-id", request_.id);
+    if (!core_->options.build.empty()) append_header(text, "x-lucebox-build", core_->options.build);
     append_header(text, "X-Content-Type-Options", "nosniff");
     for (const auto& [name, value] : wire_.extra)
         append_header(text, name, value);

@@ -71,6 +71,7 @@ struct ServerOptions {
     Limits limits;
     AccessRules access;
     std::string server_name = "lucebox"; // the Server header
+    std::string build;                   // the x-lucebox-build header; empty: none
     ErrorFormatter format_error = openai_error_body;
     std::function<void(const ExchangeRecord&)> observe; // may be empty
 };

@@ -1,0 +1,192 @@
+#include "app/config_file.h"
+
+#include "app/aliases.h"
+#include "app/commands.h"
+#include "base/file.h"
+#include "base/toml_edit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <spawn.h>
+#include <sys/wait.h>
+
+extern char** environ;
+
+namespace lucebox::app {
+namespace {
+
+// Sections of the file that belong to the host wrapper.
+constexpr std::array<std::string_view, 5> wrapper_sections{"image", "runtime", "paths", "host", "autotune"};
+constexpr std::size_t most_bytes = 1 << 20;
+
+std::string variable(const Environment& environment, const char* name) {
+    const auto found = environment.find(name);
+    return found == environment.end() ? "" : found->second;
+}
+
+// A key as the user wrote it: "port", "server.port", "dflash.max_ctx".
+Result<const OptionSpec*> option_of_key(std::string key) {
+    std::replace(key.begin(), key.end(), '-', '_');
+    const auto table = option_table();
+    if (const Alias* alias = alias_of_key(key)) {
+        if (const OptionSpec* option = option_of(*alias, table)) return option;
+        return Error{ErrorKind::unsupported, fmt::format("{} ({}) has no effect in this build", key, alias->meaning), "`lucebox config` lists every key"};
+    }
+    std::vector<std::string> keys;
+    for (const OptionSpec& spec : table) {
+        keys.push_back(file_key(spec));
+        if (keys.back() == key || keys.back().substr(keys.back().find('.') + 1) == key) return &spec;
+    }
+    const std::string section = key.substr(0, key.find('.'));
+    if (std::ranges::find(wrapper_sections, section) != wrapper_sections.end()) {
+        return Error{ErrorKind::usage, fmt::format("{} is a setting of the host wrapper", key), "set it on the host: lucebox config set"};
+    }
+    // "prot" should find server.port.
+    std::vector<std::string_view> known(keys.begin(), keys.end());
+    for (const std::string& full : keys) known.push_back(std::string_view(full).substr(full.find('.') + 1));
+    const auto near = nearest_name(key, known);
+    return Error{ErrorKind::usage, fmt::format("there is no key {}", key), near.empty() ? "`lucebox config` lists every key" : fmt::format("did you mean {}?", near)};
+}
+
+// The value as TOML has it.
+std::string literal_of(const Options::Value& value, const std::string& text) {
+    if (const bool* truth = std::get_if<bool>(&value)) return *truth ? "true" : "false";
+    if (std::holds_alternative<std::int64_t>(value) && std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || c == '-'; })) return text;
+    if (const double* number = std::get_if<double>(&value)) return fmt::format("{}", *number);
+    if (const auto* list = std::get_if<std::vector<std::string>>(&value)) {
+        std::string out;
+        for (const std::string& item : *list) out += (out.empty() ? "" : ", ") + toml_string(item);
+        return fmt::format("[{}]", out);
+    }
+    return toml_string(text);
+}
+
+Result<std::string> current_text(const std::filesystem::path& path) {
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) return std::string();
+    return read_text_file(path, most_bytes);
+}
+
+Status write(const std::filesystem::path& path, const std::string& text) {
+    std::error_code error;
+    std::filesystem::create_directories(path.parent_path(), error);
+    return write_file_atomically(path, std::as_bytes(std::span(text)));
+}
+
+Status put(const std::filesystem::path& path, const OptionSpec& spec, const std::optional<std::string>& literal) {
+    LUCEBOX_TRY(const std::string text, current_text(path));
+    const std::string key = file_key(spec);
+    LUCEBOX_TRY(const std::string changed, edit_toml(text, spec.section, std::string_view(key).substr(key.find('.') + 1), literal));
+    return changed == text ? Status(Ok{}) : write(path, changed);
+}
+
+Status set_values(std::span<const std::string> pairs, const std::filesystem::path& path, const Environment& environment) {
+    if (pairs.empty()) return Error{ErrorKind::usage, "config set needs KEY=VALUE", "lucebox config set port=9000"};
+    for (const std::string& pair : pairs) {
+        const std::size_t equals = pair.find('=');
+        if (equals == std::string::npos) return Error{ErrorKind::usage, fmt::format("config set needs KEY=VALUE, not {}", pair), fmt::format("lucebox config set {}=...", pair)};
+        LUCEBOX_TRY(const OptionSpec* spec, option_of_key(pair.substr(0, equals)));
+        const std::string text = pair.substr(equals + 1);
+        if (text.empty()) return Error{ErrorKind::usage, fmt::format("{} has no value", pair), fmt::format("to go back to the default: lucebox config unset {}", pair.substr(0, equals))};
+        LUCEBOX_TRY(const Options::Value value, parse_option({spec, text, OptionOrigin::flag, pair.substr(0, equals)}, environment));
+        LUCEBOX_CHECK(put(path, *spec, literal_of(value, text)));
+        fmt::print("{} = {} ({})\n", file_key(*spec), spec->secret ? "********" : text, path.string());
+    }
+    return Ok{};
+}
+
+Status unset_values(std::span<const std::string> keys, const std::filesystem::path& path) {
+    if (keys.empty()) return Error{ErrorKind::usage, "config unset needs a key", "lucebox config unset port"};
+    for (const std::string& key : keys) {
+        LUCEBOX_TRY(const OptionSpec* spec, option_of_key(key));
+        LUCEBOX_CHECK(put(path, *spec, std::nullopt));
+        fmt::print("{} is the default again\n", file_key(*spec));
+    }
+    return Ok{};
+}
+
+Status edit(const std::filesystem::path& path, const Environment& environment) {
+    std::string editor = variable(environment, "VISUAL");
+    if (editor.empty()) editor = variable(environment, "EDITOR");
+    if (editor.empty()) editor = "vi";
+    std::error_code error;
+    std::filesystem::create_directories(path.parent_path(), error);
+    // Through the shell, because the variable may hold options; the path is an argument of its own.
+    std::string command = editor + " \"$1\"", file = path.string();
+    std::array<char*, 6> words{};
+    std::string sh = "sh", c = "-c", name = "editor";
+    words = {sh.data(), c.data(), command.data(), name.data(), file.data(), nullptr};
+    pid_t child = 0;
+    int status = 0;
+    if (::posix_spawnp(&child, "sh", nullptr, nullptr, words.data(), environ) != 0 || ::waitpid(child, &status, 0) != child || status != 0) {
+        return Error{ErrorKind::io, fmt::format("the editor {} failed", editor), "set EDITOR to one that is installed"};
+    }
+    std::vector<std::string> warnings;
+    LUCEBOX_TRY(const auto settings, config_file_settings(environment, warnings));
+    LUCEBOX_TRY(const Options options, Options::resolve(option_table(), settings, environment));
+    fmt::print("{} is fine\n", path.string());
+    return Ok{};
+}
+
+} // namespace
+
+std::filesystem::path config_path(const Environment& environment) {
+    if (const std::string path = variable(environment, "LUCEBOX_CONFIG"); !path.empty()) return path;
+    const std::filesystem::path home = variable(environment, "HOME"), xdg = variable(environment, "XDG_CONFIG_HOME"), own = variable(environment, "LUCEBOX_HOME");
+    if (!own.empty()) return own / "config.toml";
+    std::vector<std::filesystem::path> places;
+    if (!xdg.empty()) places.push_back(xdg / "lucebox" / "config.toml");
+    else if (!home.empty()) places.push_back(home / ".config" / "lucebox" / "config.toml");
+    if (!home.empty()) places.push_back(home / ".lucebox" / "config.toml");
+    for (const auto& path : places) {
+        std::error_code error;
+        if (std::filesystem::exists(path, error)) return path;
+    }
+    return places.empty() ? std::filesystem::path() : places.front();
+}
+
+Result<std::vector<OptionSetting>> config_file_settings(const Environment& environment, std::vector<std::string>& warnings) {
+    const std::filesystem::path path = config_path(environment);
+    std::error_code error;
+    // A file that was named must be there; the usual places may be empty.
+    if (path.empty() || (variable(environment, "LUCEBOX_CONFIG").empty() && !std::filesystem::exists(path, error))) return std::vector<OptionSetting>{};
+    ForeignKeys foreign{.sections = wrapper_sections, .aliases = {}, .without_effect = {}};
+    for (const Alias& alias : aliases()) {
+        if (alias.key.empty()) continue;
+        if (const OptionSpec* option = option_of(alias, option_table())) {
+            foreign.aliases.emplace_back(alias.key, option);
+        } else {
+            foreign.without_effect.push_back(alias.key);
+        }
+    }
+    return options_from_file(option_table(), path, foreign, &warnings);
+}
+
+bool changes_config(std::span<const std::string> operands) {
+    constexpr std::array<std::string_view, 5> actions{"set", "unset", "path", "edit", "reset"};
+    return !operands.empty() && std::ranges::find(actions, operands.front()) != actions.end();
+}
+
+Status change_config(std::span<const std::string> operands, const Environment& environment) {
+    const std::filesystem::path path = config_path(environment);
+    if (path.empty()) return Error{ErrorKind::usage, "there is no place for a configuration file", "set HOME or LUCEBOX_CONFIG"};
+    const std::string& action = operands.front();
+    const auto rest = operands.subspan(1);
+    if (action == "set") return set_values(rest, path, environment);
+    if (action == "unset") return unset_values(rest, path);
+    if (action == "edit") return edit(path, environment);
+    if (action == "path") {
+        fmt::print("{}\n", path.string());
+        return Ok{};
+    }
+    std::error_code error;
+    std::filesystem::rename(path, path.string() + ".previous", error);
+    if (!error) fmt::print("defaults are used; the old file is {}.previous\n", path.string());
+    else fmt::print("there is no configuration file: defaults are used\n");
+    return Ok{};
+}
+
+} // namespace lucebox::app

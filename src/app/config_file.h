@@ -1,0 +1,26 @@
+// The configuration file of the program: where it is, what it says, and how one value of it is changed.
+//
+// The host wrapper keeps its own settings in the same file, in sections that are left alone here.
+#pragma once
+
+#include "base/options.h"
+#include "base/result.h"
+
+#include <filesystem>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace lucebox::app {
+
+// LUCEBOX_CONFIG; LUCEBOX_HOME/config.toml; else the first that is there of lucebox/config.toml in the user's configuration folder
+// and .lucebox/config.toml in his home, where the host wrapper keeps it. None there: the first of them. Empty without a home.
+std::filesystem::path config_path(const Environment& environment);
+
+Result<std::vector<OptionSetting>> config_file_settings(const Environment& environment, std::vector<std::string>& warnings);
+
+// `config set|unset|path|edit|reset`, which must work while the file is broken. The first operand is the action.
+bool changes_config(std::span<const std::string> operands);
+Status change_config(std::span<const std::string> operands, const Environment& environment);
+
+} // namespace lucebox::app

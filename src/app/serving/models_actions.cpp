@@ -1,0 +1,188 @@
+#include "app/serving/models_actions.h"
+
+#include "app/config_file.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/terminal.h"
+#include "gguf/model_file.h"
+#include "hub/hub.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace lucebox::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t copy_bytes = 4u << 20;
+
+Status activate(const std::string& name, const Environment& environment) {
+    const std::array<std::string, 2> words{"set", "model.model=" + name};
+    return change_config(words, environment);
+}
+
+Result<hub::ModelEntry> entry_named(const std::string& name, const hub::HubSettings& settings) {
+    std::vector<std::string> names;
+    for (hub::ModelEntry& entry : hub::list_models(settings)) {
+        if (entry.name == name || (entry.path && entry.path->filename() == name)) return std::move(entry);
+        names.push_back(entry.name);
+    }
+    const std::vector<std::string_view> known(names.begin(), names.end());
+    const auto near = nearest_name(name, known);
+    return Error{ErrorKind::not_found, fmt::format("no model is called {}", name), near.empty() ? "`lucebox models` lists them" : fmt::format("did you mean {}?", near)};
+}
+
+Status fetch(std::span<const std::string> names, const hub::HubSettings& settings) {
+    if (names.empty()) return Error{ErrorKind::usage, "models fetch needs a name", "`lucebox models` lists them"};
+    for (const std::string& name : names) {
+        LUCEBOX_TRY(const auto path, hub::resolve(name, settings, hub::terminal_progress()));
+        fmt::print("{}\n", path.string());
+    }
+    return Ok{};
+}
+
+// Fetches, and makes it the one that is served.
+Status download(std::span<const std::string> names, const hub::HubSettings& settings, const Environment& environment) {
+    if (names.size() > 1) return Error{ErrorKind::usage, "models download takes one name", "lucebox models download NAME"};
+    const std::string name = names.empty() ? std::string(hub::default_model()) : names.front();
+    if (hub::find_model(name) == nullptr) {
+        LUCEBOX_TRY(const hub::ModelEntry entry, entry_named(name, settings)); // says which name was meant
+        fmt::print("{} is here: {}\n", entry.name, entry.path->string());
+        return activate(name, environment);
+    }
+    LUCEBOX_TRY(const fs::path path, hub::resolve(name, settings, hub::terminal_progress()));
+    fmt::print("{} is here: {}\n", name, path.string());
+    return activate(name, environment);
+}
+
+// Known models against the registry's hash; others have none to be compared with, so theirs is only told.
+Result<bool> verify_one(const hub::ModelEntry& entry) {
+    ProgressBar progress("verifying " + entry.name, entry.bytes);
+    LUCEBOX_TRY(const Sha256Digest digest, sha256_file(*entry.path, [&](std::uint64_t done) {
+        progress.update(done);
+        return true;
+    }));
+    progress.finish();
+    const std::string found = hex(digest);
+    const hub::Model* model = hub::find_model(entry.name);
+    if (model == nullptr) {
+        LUCEBOX_TRY(const auto file, gguf::ModelFile::open(*entry.path));
+        fmt::print("  {:<24} whole, {} tensors; SHA-256 {}\n", entry.name, file.tensors().size(), found);
+        return true;
+    }
+    const bool fine = found == model->sha256;
+    fmt::print("{} {:<24} {}\n", fine ? "✓" : "✗", entry.name, fine ? "as published" : "damaged: " + entry.path->string());
+    return fine;
+}
+
+Status verify(std::span<const std::string> names, const hub::HubSettings& settings) {
+    std::vector<hub::ModelEntry> entries;
+    for (const std::string& name : names) {
+        LUCEBOX_TRY(hub::ModelEntry entry, entry_named(name, settings));
+        if (!entry.path) return Error{ErrorKind::not_found, fmt::format("{} is not here", name), fmt::format("lucebox models download {}", name)};
+        entries.push_back(std::move(entry));
+    }
+    if (names.empty()) {
+        for (hub::ModelEntry& entry : hub::list_models(settings)) {
+            if (entry.path) entries.push_back(std::move(entry));
+        }
+    }
+    std::string damaged;
+    for (const hub::ModelEntry& entry : entries) {
+        const auto fine = verify_one(entry);
+        if (!fine) fmt::print("✗ {:<24} {}\n", entry.name, fine.error().message);
+        if (!fine || !*fine) damaged += (damaged.empty() ? "" : ", ") + entry.name;
+    }
+    if (entries.empty()) fmt::print("there are no models here\n");
+    if (damaged.empty()) return Ok{};
+    return Error{ErrorKind::invalid_data, fmt::format("damaged: {}", damaged), "lucebox models rm NAME, then lucebox models download NAME"};
+}
+
+Status copy_verified(const File& from, const fs::path& to) {
+    LUCEBOX_TRY(AtomicFile out, AtomicFile::create(to));
+    std::vector<std::byte> buffer(copy_bytes);
+    ProgressBar progress("importing", from.size());
+    for (std::uint64_t done = 0; done < from.size();) {
+        const std::size_t count = static_cast<std::size_t>(std::min<std::uint64_t>(buffer.size(), from.size() - done));
+        LUCEBOX_CHECK(from.read_at(done, std::span(buffer).first(count)));
+        LUCEBOX_CHECK(out.write(std::span<const std::byte>(buffer).first(count)));
+        done += count;
+        progress.update(done);
+    }
+    progress.finish();
+    return out.commit();
+}
+
+Status import_file(std::span<const std::string> files, const hub::HubSettings& settings) {
+    if (files.size() != 1) return Error{ErrorKind::usage, "models import needs one file", "lucebox models import FILE.gguf"};
+    const fs::path source = files.front();
+    LUCEBOX_TRY(const auto model, gguf::ModelFile::open(source)); // refuses what is no model, or half of one
+    std::error_code error;
+    fs::create_directories(settings.cache, error);
+    const fs::path target = settings.cache / source.filename();
+    if (fs::exists(target, error)) {
+        if (fs::equivalent(source, target, error)) return Error{ErrorKind::usage, fmt::format("{} is here already", target.string())};
+        return Error{ErrorKind::usage, fmt::format("there is another {} already", target.string()), fmt::format("lucebox models rm {}", source.filename().string())};
+    }
+    const auto space = fs::space(settings.cache, error);
+    LUCEBOX_TRY(const File file, File::open(source));
+    if (!error && space.available < file.size()) {
+        return Error{ErrorKind::io, fmt::format("{} has {} left, the model takes {}", settings.cache.string(), human_bytes(space.available), human_bytes(file.size())), "free some space, or give its folder in LUCEBOX_MODELS instead of copying it"};
+    }
+    LUCEBOX_CHECK(copy_verified(file, target));
+    fmt::print("{} is here: {}\n", target.stem().string(), target.string());
+    return Ok{};
+}
+
+Status remove(std::span<const std::string> names, const hub::HubSettings& settings) {
+    if (names.empty()) return Error{ErrorKind::usage, "models rm needs a name", "`lucebox models` lists them"};
+    for (const std::string& name : names) {
+        LUCEBOX_TRY(const hub::ModelEntry entry, entry_named(name, settings));
+        std::vector<fs::path> files;
+        if (entry.path) {
+            // Folders of the user's own are read, never written.
+            if (entry.path->parent_path() != settings.cache) return Error{ErrorKind::usage, fmt::format("{} is in a folder of yours", entry.path->string()), "delete it there"};
+            files.push_back(*entry.path);
+        }
+        if (const hub::Model* model = hub::find_model(entry.name)) {
+            for (const hub::Wheel& wheel : model->wheels) {
+                files.push_back(settings.cache / wheel.filename);
+                files.push_back(settings.cache / (std::string(wheel.filename) + ".part"));
+            }
+        }
+        std::uint64_t freed = 0;
+        for (const fs::path& file : files) {
+            std::error_code error;
+            const std::uint64_t bytes = fs::file_size(file, error);
+            if (error) continue;
+            if (!fs::remove(file, error)) return Error{ErrorKind::io, fmt::format("{} cannot be deleted: {}", file.string(), error.message())};
+            freed += bytes;
+        }
+        fmt::print("{}: {} freed\n", entry.name, human_bytes(freed));
+    }
+    return Ok{};
+}
+
+} // namespace
+
+Status change_models(std::span<const std::string> operands, const hub::HubSettings& settings, const Environment& environment) {
+    const std::string& action = operands.front();
+    const auto rest = operands.subspan(1);
+    if (action == "fetch") return fetch(rest, settings);
+    if (action == "download") return download(rest, settings, environment);
+    if (action == "verify") return verify(rest, settings);
+    if (action == "import") return import_file(rest, settings);
+    if (action == "rm") return remove(rest, settings);
+    if (action == "activate") {
+        if (rest.size() != 1) return Error{ErrorKind::usage, "models activate needs one name", "`lucebox models` lists them"};
+        LUCEBOX_TRY(const hub::ModelEntry entry, entry_named(rest.front(), settings));
+        if (!entry.path) return Error{ErrorKind::not_found, fmt::format("{} is not here", entry.name), fmt::format("lucebox models download {}", entry.name)};
+        return activate(rest.front(), environment);
+    }
+    return Error{ErrorKind::usage, fmt::format("models has no action {}", action), "list, fetch, download, activate, verify, import and rm are known"};
+}
+
+} // namespace lucebox::app
