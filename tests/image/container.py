@@ -1,0 +1,60 @@
+"""Runs a container from an image that buildah holds, with what the kernel gives and no container engine.
+
+Like docker run: own process tree with the program as process 1, the image's entry point, environment and user, a read-only root, no
+capabilities, and only the folders that are mounted. Not like it: the network is this machine's own.
+"""
+import json
+import os
+import shlex
+import subprocess
+
+TOOLS = ("buildah", "mmdebstrap", "unshare", "setpriv", "chroot")
+ENVIRONMENT = {**os.environ, "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+
+
+def storage(folder):
+    """Keeps buildah's images in `folder`, so that nothing of the machine's own is touched."""
+    ENVIRONMENT["CONTAINERS_STORAGE_CONF"] = os.path.join(folder, "storage.conf")
+    os.makedirs(folder, exist_ok=True)
+    with open(ENVIRONMENT["CONTAINERS_STORAGE_CONF"], "w") as file:
+        file.write(f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n')
+
+
+def buildah(*words, **options):
+    done = subprocess.run(["buildah", *words], env=ENVIRONMENT, text=True, capture_output=True, **options)
+    if done.returncode != 0:
+        raise RuntimeError(f"buildah {' '.join(words)}: {done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return done.stdout.strip()
+
+
+class Image:
+    """An image, unpacked once."""
+
+    def __init__(self, name):
+        self.config = json.loads(buildah("inspect", "--type", "image", name))["Docker"]["config"]
+        self.working = buildah("from", "--pull-never", name)
+        self.root = buildah("mount", self.working)
+
+    def close(self):
+        buildah("rm", self.working)
+
+    def command(self, words, *, user=None, environment=(), mounts=(), entrypoint=None, read_only=True):
+        """What to execute, as an array, for a container that runs `words`."""
+        variables = dict(entry.split("=", 1) for entry in [*self.config["Env"], *environment])
+        program = (self.config["Entrypoint"] if entrypoint is None else [entrypoint]) + list(words)
+        root = shlex.quote(self.root)
+        lines = ["set -e", f"mount --bind {root} {root}"]
+        for source, target, writable in mounts:
+            lines.append(f"mount --bind {shlex.quote(source)} {root}{shlex.quote(target)}")
+            if not writable:
+                lines.append(f"mount -o remount,bind,ro {root}{shlex.quote(target)}")
+        lines += [f"mount -t tmpfs tmpfs {root}/tmp", f"mount -t proc proc {root}/proc", f"mount --rbind /dev {root}/dev"]
+        if read_only:
+            lines.append(f"mount -o remount,bind,ro {root}")
+        lines.append(shlex.join(["exec", "env", "-i", *[f"{key}={value}" for key, value in variables.items()],
+                                 "/usr/bin/setpriv", "--no-new-privs", "--bounding-set=-all,+sys_chroot,+setuid,+setgid",
+                                 "/usr/sbin/chroot", "--userspec=" + (user or self.config["User"]), "--groups=", self.root, *program]))
+        return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", "\n".join(lines)]
+
+    def run(self, *words, timeout=60, **options):
+        return subprocess.run(self.command(words, **options), text=True, capture_output=True, timeout=timeout)
