@@ -96,7 +96,12 @@ struct KvBytes {
 struct RecurrentView {
     float* state = nullptr;   // [slots, value_heads, dim (key), dim (value)]
     float* conv = nullptr;    // [slots, conv_width - 1, channels], oldest first
-    float* scratch = nullptr; // [slots, max_tree_rows, 2 * channels + 2 * value_heads]
+    float* scratch = nullptr; // [slots, max_tree_rows, 2 * channels + 2 * value_heads], of which a GPU uses scratch_width
+
+    // A row's raw inputs: channels, alpha, beta, in whole 16 bytes, so that they can be loaded at once.
+    static constexpr std::size_t scratch_width(std::size_t channels, std::size_t value_heads) {
+        return (channels + 2 * value_heads + 3) / 4 * 4;
+    }
 };
 
 struct Projection {

@@ -18,6 +18,16 @@ struct StepRow {
     std::uint64_t ancestors = 0; // bit i: local row i is an ancestor or the row itself; only if the sequence is a tree
 };
 
+// One stop of the walk that visits a tree's rows depth first (delta_net/walk.h). Slots hold states behind rows whose
+// children are not all visited yet.
+inline constexpr std::uint8_t no_slot = 255;
+struct WalkStop {
+    std::uint8_t row = 0;        // local row
+    std::uint8_t load = no_slot; // the state to start from; none: what the stop before left
+    std::uint8_t save = no_slot; // where to keep the state behind this row
+    std::uint8_t leaf = 0;       // nothing follows: the state behind it is not needed
+};
+
 struct StepSequence {
     std::int32_t slot = 0;
     std::int32_t first_row = 0;
@@ -27,6 +37,8 @@ struct StepSequence {
     std::int32_t commit_now = 0; // recurrent state may be advanced in place
     std::int32_t pending_count = 0;
     std::uint8_t pending[64] = {}; // local rows of the previous step, accepted but not yet folded into the state
+    std::uint8_t base_save = no_slot; // where to keep the committed state, if several rows follow it
+    WalkStop walk[64] = {};           // of a tree; paths are walked in order
 };
 
 // Counts, and where the arrays lie. Passed to kernels as a pointer; a kernel's grid may be larger than the counts (it is

@@ -1,0 +1,1 @@
+// The emulator (tests/compute/cuda_emulator.h) takes this file's place.
