@@ -4,7 +4,10 @@
 #include "api_fakes.h"
 #include "raw_client.h"
 #include "server/api/api.h"
+#include "server/api/dialects.h"
+#include "server/api/error.h"
 #include "server/api/json.h"
+#include "text/grammar/matcher.h"
 
 #include <chrono>
 #include <fmt/format.h>
@@ -35,6 +38,8 @@ protected:
         ServerOptions server_options;
         server_options.port = 0;
         server_options.observe = api->observer();
+        server_options.format_error = error_in_dialect;
+        server_options.access.api_keys = keys;
         server = std::make_unique<Server>(server_options, std::move(router));
         const auto bound = server->bind();
         ASSERT_TRUE(bound) << bound.error().message;
@@ -67,12 +72,18 @@ protected:
         return result;
     }
     // The data of each event; "[DONE]" as a string.
-    static std::vector<Json> events(const std::string& body) {
+    static std::vector<Json> events(const std::string& body, bool named = false) {
         std::vector<Json> list;
         for (std::size_t at = 0; at < body.size();) {
             const std::size_t end = body.find("\n\n", at);
-            const std::string event = body.substr(at, end - at);
+            std::string event = body.substr(at, end - at);
             EXPECT_NE(end, std::string::npos) << "unfinished event: " << event;
+            if (named && event.starts_with("event: ")) { // the name is also the data's type
+                const std::size_t line = event.find('\n');
+                const std::string name = event.substr(7, line - 7);
+                event.erase(0, line + 1);
+                EXPECT_EQ(Json::parse(event.substr(6))["type"], name);
+            }
             if (event.starts_with("data: "))
                 list.push_back(event == "data: [DONE]" ? Json("[DONE]") : Json::parse(event.substr(6)));
             else
@@ -96,6 +107,7 @@ protected:
     }
 
     ApiOptions options;
+    std::vector<std::string> keys;
     std::shared_ptr<FakeBackend> backend;
     std::unique_ptr<Api> api;
     std::unique_ptr<Server> server;

@@ -24,7 +24,7 @@ protected:
             ADD_FAILURE() << error->message;
             return {};
         }
-        return std::get<Tokens>(answer);
+        return std::get<ChatPrompt>(answer).tokens;
     }
     Tokens tokens_of(const std::string& content) {
         return tokens_of_messages(Json::array({{{"role", "user"}, {"content", content}}}));
@@ -97,7 +97,7 @@ TEST_F(Prompt, ATemplateMayBuildAControlTokenAroundTheRole) {
     render = [](const Json& variables) { return "<" + variables["messages"][0]["role"].get<std::string>() + ">"; };
     ChatRequest request;
     request.messages = Json::array({{{"role", "s"}, {"content", ""}}}); // parsing lets real role names only through
-    EXPECT_EQ(std::get<Tokens>(builder().chat(request)), Tokens{FakeTokenizer::kBos});
+    EXPECT_EQ(std::get<ChatPrompt>(builder().chat(request)).tokens, Tokens{FakeTokenizer::kBos});
 }
 
 TEST_F(Prompt, TextBesideAForeignControlTokenIsEncodedInOnePiece) {
@@ -116,13 +116,14 @@ TEST_F(Prompt, GuardsToolsKeysAndVariablesToo) {
     request.messages = Json::array();
     request.tools = Json::array({{{"<|im_end|>", "<|im_start|>"}}});
     request.template_variables["style"] = "<s>";
-    const auto ids = std::get<Tokens>(builder().chat(request));
+    const auto ids = std::get<ChatPrompt>(builder().chat(request)).tokens;
     EXPECT_THAT(ids, Each(testing::Lt(256)));
     EXPECT_EQ(tokenizer.decode(ids, true), R"([{"<|im_end|>":"<|im_start|>"}]<s>)");
 }
 
 TEST_F(Prompt, TemplatesSeeTheClientsWordsUnchanged) {
     Json seen;
+    source = "{{ tools }}";
     render = [&](const Json& variables) {
         seen = variables;
         return std::string("x");

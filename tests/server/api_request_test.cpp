@@ -196,9 +196,11 @@ TEST(ChatRequest, NamesTheFieldThatIsOutOfRange) {
 }
 
 TEST(ChatRequest, RefusesByNameWhatItWouldOtherwiseIgnore) {
-    EXPECT_EQ(refused(R"("response_format":{"type":"json_object"})"), "response_format");
+    EXPECT_EQ(refused(R"("response_format":{"type":"xml"})"), "response_format");
     EXPECT_EQ(refused(R"("response_format":{"type":"text"})"), "accepted");
-    EXPECT_EQ(refused(R"("grammar":"root ::= x")"), "grammar");
+    EXPECT_EQ(refused(R"("response_format":{"type":"json_schema","json_schema":{"name":"x"}})"), "response_format.json_schema.schema");
+    EXPECT_EQ(refused(R"("guided_regex":"a+")"), "guided_regex");
+    EXPECT_EQ(refused(R"("tools":[{"name":"f"}],"tool_choice":{"type":"function","function":{"name":"g"}})"), "tool_choice");
 }
 
 TEST(ChatRequest, UnderstandsTheSeedsThatClientsSend) {
@@ -223,6 +225,23 @@ TEST(ChatRequest, LaterFieldsDecideAboutThinking) {
     EXPECT_EQ(thinking(R"("thinking":{"type":"enabled"},"chat_template_kwargs":{"enable_thinking":false})"), false);
     EXPECT_EQ(chat(R"("reasoning_effort":"low")").template_variables["reasoning_effort"], "low");
     EXPECT_EQ(chat(R"("chat_template_kwargs":{"style":"terse"})").template_variables["style"], "terse");
+}
+
+TEST(ChatRequest, UnderstandsHowMuchToThink) {
+    const auto thinking = [](const std::string& fields) { return chat(fields).thinking; };
+    EXPECT_EQ(thinking(R"("reasoning_effort":"x-high")").effort, "xhigh"); // both spellings
+    EXPECT_EQ(thinking(R"("reasoning":{"effort":"minimal"})").effort, "low");
+    EXPECT_EQ(thinking(R"("reasoning_effort":"gigantic")").effort, "high");
+    EXPECT_EQ(thinking(R"("thinking":{"type":"enabled","budget_tokens":77})").budget, 77u);
+    EXPECT_TRUE(thinking(R"("thinking":{"type":"enabled","budget_tokens":77})").has_budget);
+    EXPECT_FALSE(thinking(R"("thinking":{"type":"enabled","budget_tokens":0})").enabled); // none, not unlimited
+    EXPECT_FALSE(thinking(R"("chat_template_kwargs":{"enable_thinking":true})").has_budget);
+    EXPECT_TRUE(thinking(R"("chat_template_kwargs":{"enable_thinking":true})").enabled);
+}
+
+TEST(ChatRequest, KnowsWhatItDoesNotRead) {
+    EXPECT_EQ(ignored_fields(Json::parse(R"({"messages":[],"user":"x","store":null,"speed":1,"temperature":0})")),
+              (std::vector<std::string>{"user", "speed"}));
 }
 
 TEST(ChatMessages, AreRefusedByPath) {

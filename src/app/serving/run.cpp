@@ -78,7 +78,7 @@ public:
         auto prompt = prompts_.chat(chat);
         if (const auto* error = std::get_if<server::ApiError>(&prompt)) return Error{ErrorKind::invalid_data, error->message};
         engine::Request request;
-        request.prompt = std::move(std::get<std::vector<text::TokenId>>(prompt));
+        request.prompt = std::move(std::get<server::ChatPrompt>(prompt).tokens);
         request.max_tokens = static_cast<std::size_t>(options_.integer("max-tokens"));
         LUCEBOX_TRY(request.sampling, sampling_params(options_, 0.7f));
         Answer answer;

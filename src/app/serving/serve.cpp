@@ -10,6 +10,7 @@
 #include "base/terminal.h"
 #include "hub/host_facts.h"
 #include "server/api/api.h"
+#include "server/api/error.h"
 #include "server/http/server.h"
 
 #include <fmt/color.h>
@@ -152,6 +153,7 @@ Status serve(const Invocation& invocation) {
     server::Router router;
     api.add_routes(router);
     settings.observe = api.observer();
+    settings.format_error = server::error_in_dialect;
     server::Server server(std::move(settings), std::move(router));
     LUCEBOX_CHECK(server.bind());
     server.start();

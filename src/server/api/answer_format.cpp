@@ -1,7 +1,10 @@
 #include "server/api/answer_format.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
+#include <random>
 
 namespace lucebox::server {
 
@@ -19,8 +22,26 @@ double rounded(double value) {
     return std::round(value * 10) / 10;
 }
 
-std::string_view reason_name(FinishReason reason) {
-    return reason == FinishReason::length ? "length" : "stop";
+std::string_view reason_name(const Choice& choice) {
+    if (choice.reason == FinishReason::length) return "length";
+    return choice.has_calls() ? "tool_calls" : "stop";
+}
+
+std::string_view close_name(engine::ReasoningClose close) {
+    switch (close) {
+    case engine::ReasoningClose::natural: return "natural";
+    case engine::ReasoningClose::soft: return "soft";
+    case engine::ReasoningClose::hard: return "hard";
+    case engine::ReasoningClose::none: break;
+    }
+    return "none";
+}
+
+Json finish_details(const Choice& choice) {
+    return {{"close_kind", close_name(choice.reasoning_close)},
+            {"thinking_tokens", choice.reasoning_tokens},
+            {"content_tokens", choice.generated_tokens - std::min(choice.generated_tokens, choice.reasoning_tokens)},
+            {"total_tokens", choice.generated_tokens}};
 }
 
 std::string event(const Json& json) {
@@ -37,7 +58,7 @@ public:
     OpenAiFormat(AnswerIdentity identity, FormatOptions options, const text::Tokenizer& tokenizer)
         : identity_(std::move(identity)), options_(std::move(options)), tokenizer_(tokenizer) {}
 
-    std::string close(const Usage& usage) override {
+    std::string close(std::span<const Choice>, const Usage& usage) override {
         std::string text;
         if (options_.include_usage) {
             Json chunk = envelope(stream_object());
@@ -95,25 +116,68 @@ public:
     std::string begin(std::size_t choice) override {
         return delta(choice, {{"role", "assistant"}, {"content", ""}}, Json(), Json());
     }
-    std::string piece(std::size_t choice, std::string_view text, std::span<const Sample> samples) override {
-        return delta(choice, {{"content", text}}, logprobs(samples), Json());
+    std::string piece(std::size_t choice, const Choice& so_far, const text::OutputEvent& event,
+                      std::span<const Sample> samples) override {
+        using Kind = text::OutputEvent::Kind;
+        const auto call = [&](Json function, bool first) {
+            Json entry{{"index", event.call}};
+            if (first) {
+                entry["id"] = so_far.calls[event.call].id;
+                entry["type"] = "function";
+            }
+            entry["function"] = std::move(function);
+            return delta(choice, {{"tool_calls", Json::array({std::move(entry)})}}, Json(), Json());
+        };
+        switch (event.kind) {
+        case Kind::content: return delta(choice, {{"content", event.text}}, logprobs(samples), Json());
+        case Kind::reasoning: // servers settled on two names
+            if (options().hides_reasoning) return "";
+            return delta(choice, {{"reasoning_content", event.text}, {"reasoning", event.text}}, Json(), Json());
+        case Kind::call_begin: return call({{"name", event.text}, {"arguments", ""}}, true);
+        case Kind::call_arguments: return call({{"arguments", event.text}}, false);
+        case Kind::call_end:
+        case Kind::call_broken: break;
+        }
+        return "";
     }
-    std::string end(std::size_t choice, FinishReason reason) override {
-        return delta(choice, Json::object(), Json(), reason_name(reason));
+    std::string end(std::size_t choice, const Choice& whole) override {
+        Json last{{"index", choice}, {"delta", Json::object()}, {"logprobs", Json()}, {"finish_reason", reason_name(whole)}};
+        if (options().reports_reasoning) last["finish_details"] = finish_details(whole);
+        return chunk(std::move(last));
     }
 
     std::string whole(std::span<const Choice> choices, const Usage& usage) override {
         Json list = Json::array();
-        for (const Choice& choice : choices)
-            list.push_back({{"index", list.size()},
-                            {"message", {{"role", "assistant"}, {"content", choice.text}, {"refusal", Json()}}},
-                            {"logprobs", logprobs(choice.samples)},
-                            {"finish_reason", reason_name(choice.reason)}});
+        for (const Choice& choice : choices) {
+            Json entry{{"index", list.size()},
+                       {"message", message(choice)},
+                       {"logprobs", logprobs(choice.samples)},
+                       {"finish_reason", reason_name(choice)}};
+            if (options().reports_reasoning) entry["finish_details"] = finish_details(choice);
+            list.push_back(std::move(entry));
+        }
         return whole_body("chat.completion", std::move(list), usage);
     }
 
 private:
     const char* stream_object() const override { return "chat.completion.chunk"; }
+
+    Json message(const Choice& choice) const {
+        const bool only_calls = choice.has_calls() && choice.text.empty();
+        Json message{{"role", "assistant"}, {"content", only_calls ? Json() : Json(choice.text)}, {"refusal", Json()}};
+        if (!choice.reasoning.empty() && !options().hides_reasoning) {
+            message["reasoning_content"] = choice.reasoning;
+            message["reasoning"] = choice.reasoning;
+            message["reasoning_details"] = Json::array({{{"type", "reasoning.text"}, {"text", choice.reasoning}}});
+        }
+        for (const ToolCall& call : choice.calls) {
+            if (call.broken) continue;
+            message["tool_calls"].push_back({{"id", call.id},
+                                             {"type", "function"},
+                                             {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
+        }
+        return message;
+    }
 
     std::string delta(std::size_t choice, Json delta, Json logprobs, Json reason) const {
         return chunk({{"index", choice},
@@ -151,14 +215,15 @@ public:
         const std::string& echo = echo_of(choice);
         return echo.empty() ? "" : part(choice, echo, Json(), Json());
     }
-    std::string piece(std::size_t choice, std::string_view text, std::span<const Sample> samples) override {
+    std::string piece(std::size_t choice, const Choice&, const text::OutputEvent& event,
+                      std::span<const Sample> samples) override {
         if (offsets_.size() <= choice) offsets_.resize(choice + 1);
         Json log = logprobs(samples, characters(echo_of(choice)) + offsets_[choice]);
-        offsets_[choice] += characters(text);
-        return part(choice, text, std::move(log), Json());
+        offsets_[choice] += characters(event.text);
+        return part(choice, event.text, std::move(log), Json());
     }
-    std::string end(std::size_t choice, FinishReason reason) override {
-        return part(choice, "", Json(), reason_name(reason));
+    std::string end(std::size_t choice, const Choice& whole) override {
+        return part(choice, "", Json(), reason_name(whole));
     }
 
     std::string whole(std::span<const Choice> choices, const Usage& usage) override {
@@ -168,7 +233,7 @@ public:
             list.push_back({{"text", echo + choice.text},
                             {"index", list.size()},
                             {"logprobs", logprobs(choice.samples, characters(echo))},
-                            {"finish_reason", reason_name(choice.reason)}});
+                            {"finish_reason", reason_name(choice)}});
         }
         return whole_body("text_completion", std::move(list), usage);
     }
@@ -213,7 +278,20 @@ private:
 
 } // namespace
 
-void Usage::add(const engine::Finished& finished, bool first_of_its_prompt) {
+bool Choice::has_calls() const {
+    return std::any_of(calls.begin(), calls.end(), [](const ToolCall& call) { return !call.broken; });
+}
+
+std::string random_hex(std::size_t digits) {
+    static thread_local std::mt19937_64 random{(std::uint64_t{std::random_device{}()} << 32) ^ std::random_device{}()};
+    std::string text;
+    while (text.size() < digits) text += fmt::format("{:016x}", random());
+    text.resize(digits);
+    return text;
+}
+
+void Usage::add(const engine::Finished& finished, const Choice& choice, bool first_of_its_prompt) {
+    reasoning_tokens += choice.reasoning_tokens;
     if (first_of_its_prompt) prompt_tokens += finished.prompt_tokens;
     if (first_of_its_prompt) cached_tokens += finished.cached_tokens;
     processed_tokens += finished.prompt_tokens - std::min(finished.prompt_tokens, finished.cached_tokens);
@@ -229,7 +307,7 @@ Json usage_json(const Usage& usage) {
             {"completion_tokens", usage.completion_tokens},
             {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
             {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}},
-            {"completion_tokens_details", {{"reasoning_tokens", 0}}},
+            {"completion_tokens_details", {{"reasoning_tokens", usage.reasoning_tokens}}},
             {"timings",
              {{"prefill_ms", rounded(1000 * usage.prompt_seconds)},
               {"decode_ms", rounded(1000 * usage.generation_seconds)},

@@ -33,7 +33,7 @@ void send_json(Responder& responder, const Json& json, int status) {
 }
 
 void send_error(Responder& responder, const ApiError& error) {
-    responder.respond(error.status, error_headers(error), error_json(error));
+    responder.respond(status_for(error, responder.request().path), error_headers(error), error_body(error, responder.request()));
 }
 
 std::shared_ptr<const ReadyModel> Api::State::ready() const {

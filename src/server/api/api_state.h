@@ -3,8 +3,10 @@
 
 #include "server/api/answer_format.h"
 #include "server/api/api.h"
+#include "server/api/dialects.h"
 #include "server/api/metrics.h"
 #include "server/api/prompt.h"
+#include "server/api/prompts_read.h"
 #include "server/api/props.h"
 #include "server/api/workers.h"
 
@@ -44,6 +46,9 @@ struct Api::State : std::enable_shared_from_this<Api::State> {
     const std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
     Metrics metrics;
     std::vector<std::string> endpoints; // constant once the routes are added
+
+    PromptsRead prompts_read;
+    ResponseStore responses{1024, 64u << 20}; // conversations for previous_response_id: 64 MB
 
     std::atomic<double> progress{0};
     mutable std::mutex mutex;

@@ -64,6 +64,53 @@ std::string error_json(const ApiError& error) {
                       {"code", or_null(error.code)}}}});
 }
 
+bool is_anthropic(std::string_view path) { return path == "/v1/messages" || path.starts_with("/v1/messages/"); }
+
+int status_for(const ApiError& error, std::string_view path) {
+    if (!is_anthropic(path)) return error.status;
+    return error.status == 429 || error.status == 503 ? 529 : error.status;
+}
+
+namespace {
+
+// The closed set that Anthropic's clients know.
+std::string_view anthropic_type(int status) {
+    switch (status) {
+    case 400:
+    case 405:
+    case 501: return "invalid_request_error";
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 413: return "request_too_large";
+    case 429: return "rate_limit_error";
+    case 503:
+    case 529: return "overloaded_error";
+    default: return status < 500 ? "invalid_request_error" : "api_error";
+    }
+}
+
+} // namespace
+
+std::string anthropic_error_json(const ApiError& error, std::string_view request_id) {
+    const int status = error.status == 429 ? 529 : error.status;
+    return to_text({{"type", "error"},
+                    {"error", {{"type", anthropic_type(status)}, {"message", error.message}}},
+                    {"request_id", request_id}});
+}
+
+std::string error_body(const ApiError& error, const Request& request) {
+    return is_anthropic(request.path) ? anthropic_error_json(error, request.id) : error_json(error);
+}
+
+ErrorBody error_in_dialect(const TransportError& error) {
+    if (!is_anthropic(error.path)) return openai_error_body(error);
+    ApiError same;
+    same.status = error.status;
+    same.message = error.message;
+    return {"application/json", anthropic_error_json(same, error.request_id)};
+}
+
 Headers error_headers(const ApiError& error) {
     Headers headers{{"Content-Type", "application/json"}};
     if (error.retry_after > 0) headers.emplace_back("Retry-After", std::to_string(error.retry_after));

@@ -1,12 +1,14 @@
-// What goes wrong with a request, as OpenAI clients expect to read it:
-// {"error":{"message","type","param","code"}}, param and code null where they say nothing.
+// What goes wrong with a request, in the dialect of its route. OpenAI's: {"error":{"message","type","param","code"}}, param
+// and code null where they say nothing. Anthropic's: {"type":"error","error":{"type","message"},"request_id"}.
 #pragma once
 
 #include "base/result.h"
 #include "server/http/responder.h"
+#include "server/http/transport_error.h"
 
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <variant>
 
 namespace lucebox::server {
@@ -34,5 +36,14 @@ ApiError from_error(const Error& error, std::string param = {});
 
 std::string error_json(const ApiError& error);
 Headers error_headers(const ApiError& error);
+
+// Routes under /v1/messages speak Anthropic's dialect.
+bool is_anthropic(std::string_view path);
+std::string anthropic_error_json(const ApiError& error, std::string_view request_id);
+// Statuses differ too: what is 429 or 503 elsewhere is 529 there.
+int status_for(const ApiError& error, std::string_view path);
+std::string error_body(const ApiError& error, const Request& request);
+// For the transport's own errors (401, 404, ...).
+ErrorBody error_in_dialect(const TransportError& error);
 
 } // namespace lucebox::server

@@ -16,7 +16,12 @@ void Generation::start(std::shared_ptr<Responder> responder, const std::shared_p
 Generation::Generation(std::shared_ptr<Responder> responder, const std::shared_ptr<Backend>& backend,
                        GenerationPlan plan)
     : responder_(std::move(responder)), backend_(backend), plan_(std::move(plan)), states_(plan_.choices.size()),
-      unfinished_(plan_.choices.size()) {}
+      unfinished_(plan_.choices.size()) {
+    if (!plan_.output) return;
+    const OutputRules& rules = *plan_.output;
+    for (State& state : states_)
+        state.parser = std::make_unique<text::OutputParser>(rules.markers, *rules.tools, rules.starts_inside);
+}
 
 // Events may arrive before submit() returns, and even before the answer is known to become a stream: a refusal of a
 // later choice must still be able to answer with its status. So they wait for open().
@@ -41,32 +46,49 @@ void Generation::submit_all(Backend& backend) {
 
 void Generation::open() {
     bool wanted = true;
+    std::vector<engine::RequestId> complete;
     {
         const std::lock_guard lock(mutex_);
         opened_ = true;
         if (plan_.stream && !answered_ && !gone_) {
-            responder_->start_stream(200, {{"Content-Type", "text/event-stream"},
-                                           {"Cache-Control", "no-cache"},
-                                           {"X-Accel-Buffering", "no"}}); // proxies that collect would defeat it
+            Headers headers{{"Content-Type", "text/event-stream"},
+                            {"Cache-Control", "no-cache"},
+                            {"X-Accel-Buffering", "no"}}; // proxies that collect would defeat it
+            headers.insert(headers.end(), plan_.headers.begin(), plan_.headers.end());
+            responder_->start_stream(200, std::move(headers));
+            send(plan_.format->open());
+            if (states_.size() == 1) begin(0); // the prompt may take long: the client should see that it is being read
             arm_heartbeat(plan_.heartbeat);
         }
         for (auto& [choice, event] : early_)
             wanted = handle(choice, std::move(event)) && wanted;
         early_.clear();
+        complete.swap(complete_early_);
     }
     if (!wanted) cancel_all();
+    cancel(complete);
 }
 
 void Generation::on_event(std::size_t choice, Event&& event) {
     bool wanted = true;
+    std::vector<engine::RequestId> complete;
     {
         const std::lock_guard lock(mutex_);
         if (opened_)
             wanted = handle(choice, std::move(event));
         else
             early_.emplace_back(choice, std::move(event));
+        complete.swap(complete_early_);
     }
     if (!wanted) cancel_all();
+    cancel(complete);
+}
+
+void Generation::cancel(const std::vector<engine::RequestId>& ids) {
+    const auto backend = ids.empty() ? nullptr : backend_.lock();
+    if (!backend) return;
+    for (const auto id : ids)
+        backend->cancel(id);
 }
 
 void Generation::cancel_all() {
@@ -80,21 +102,26 @@ void Generation::cancel_all() {
             state.id.reset();
         }
     }
-    const auto backend = backend_.lock();
-    for (const auto id : ids)
-        if (backend) backend->cancel(id);
+    cancel(ids);
 }
 
 bool Generation::handle(std::size_t choice, Event&& event) {
     State& state = states_[choice];
     if (auto* generated = std::get_if<engine::Generated>(&event)) {
         if (!state.first_token) state.first_token = std::chrono::duration<double>(Clock::now() - begin_).count();
-        if (gone_ || answered_) return true; // already cancelled
+        if (gone_ || answered_ || state.cut) return true; // already cancelled
+        if (state.parser && state.parser->in_reasoning()) ++state.choice.reasoning_tokens;
         if (plan_.logprobs) state.pending.push_back(std::move(generated->sample));
         if (!generated->text.empty()) show(choice, generated->text);
+        if (state.cut && state.id) complete_early_.push_back(*state.id);
         return !gone_;
     }
+    if (const auto* progress = std::get_if<engine::Progress>(&event)) {
+        if (plan_.on_progress) plan_.on_progress(choice, *progress);
+        return true;
+    }
     if (auto* finished = std::get_if<Finished>(&event)) {
+        if (state.cut && finished->reason == FinishReason::cancelled) finished->reason = FinishReason::stop;
         const bool failed = finished->reason == FinishReason::error || finished->reason == FinishReason::cancelled;
         state.finished = true;
         if (plan_.on_finished) plan_.on_finished(*finished, state.first_token);
@@ -105,18 +132,52 @@ bool Generation::handle(std::size_t choice, Event&& event) {
     return true;
 }
 
+void Generation::begin(std::size_t choice) {
+    if (!states_[choice].begun) send(plan_.format->begin(choice));
+    states_[choice].begun = true;
+}
+
 void Generation::show(std::size_t choice, std::string_view text) {
     State& state = states_[choice];
-    if (plan_.stream) {
-        if (!state.begun) send(plan_.format->begin(choice));
-        state.begun = true;
-        send(plan_.format->piece(choice, text, state.pending));
-    } else {
-        state.choice.text += text;
-        for (auto& sample : state.pending)
-            state.choice.samples.push_back(std::move(sample));
+    std::vector<text::OutputEvent> events;
+    if (state.parser)
+        state.parser->push(text, events);
+    else
+        events.push_back({text::OutputEvent::Kind::content, std::string(text), 0});
+    take(choice, events, false);
+}
+
+// `truncated`: the output was cut off by its length, so that a call which is not whole is no mistake of the model's.
+void Generation::take(std::size_t choice, std::vector<text::OutputEvent>& events, bool truncated) {
+    using Kind = text::OutputEvent::Kind;
+    State& state = states_[choice];
+    for (text::OutputEvent& event : events) {
+        if (state.cut) return;
+        bool is_shown = true;
+        if (event.kind == Kind::call_broken) {
+            state.choice.calls[event.call].broken = true;
+            event.kind = Kind::content;
+            is_shown = !truncated;
+        }
+        switch (event.kind) {
+        case Kind::reasoning: state.choice.reasoning += event.text; break;
+        case Kind::content: state.choice.text += event.text; break;
+        case Kind::call_begin:
+            state.choice.calls.push_back({std::string(plan_.format->call_prefix()) + random_hex(24), event.text, "", false});
+            break;
+        case Kind::call_arguments: state.choice.calls[event.call].arguments += event.text; break;
+        case Kind::call_end: state.cut = plan_.output && plan_.output->one_call; break;
+        case Kind::call_broken: break;
+        }
+        if (plan_.stream && is_shown) {
+            begin(choice);
+            send(plan_.format->piece(choice, state.choice, event, state.pending));
+        } else if (event.kind == Kind::content) {
+            for (auto& sample : state.pending)
+                state.choice.samples.push_back(std::move(sample));
+        }
+        if (event.kind == Kind::content || state.parser) state.pending.clear();
     }
-    state.pending.clear();
 }
 
 void Generation::finish(std::size_t choice, Finished& finished) {
@@ -125,14 +186,23 @@ void Generation::finish(std::size_t choice, Finished& finished) {
         return fail(from_error(finished.error.value_or(cancelled)));
     }
     State& state = states_[choice];
-    // Tokens whose text never appears (an end token, a stop string) are not reported; the rest comes out now.
-    if (!finished.text.empty()) show(choice, finished.text);
     state.choice.reason = finished.reason;
-    usage_.add(finished, choice % plan_.choices_per_prompt == 0);
+    state.choice.stop_string = finished.stop_string;
+    state.choice.generated_tokens = finished.generated_tokens;
+    state.choice.reasoning_close = finished.reasoning_close;
+    if (finished.reasoning_tokens > 0) state.choice.reasoning_tokens = finished.reasoning_tokens;
+    // Tokens whose text never appears (an end token, a stop string) are not reported; the rest comes out now.
+    if (!finished.text.empty() && !state.cut) show(choice, finished.text);
+    if (state.parser && !state.cut) {
+        std::vector<text::OutputEvent> events;
+        const bool truncated = finished.reason == FinishReason::length;
+        state.parser->finish(!truncated && !finished.stop_string, events);
+        take(choice, events, truncated);
+    }
+    usage_.add(finished, state.choice, choice % plan_.choices_per_prompt == 0);
     if (plan_.stream) {
-        if (!state.begun) send(plan_.format->begin(choice));
-        state.begun = true;
-        send(plan_.format->end(choice, finished.reason));
+        begin(choice);
+        send(plan_.format->end(choice, state.choice));
     }
     if (--unfinished_ == 0 && !gone_) complete();
 }
@@ -140,16 +210,19 @@ void Generation::finish(std::size_t choice, Finished& finished) {
 void Generation::complete() {
     answered_ = true;
     heartbeat_.reset();
-    if (plan_.on_answered) plan_.on_answered(usage_);
-    if (plan_.stream) {
-        send(plan_.format->close(usage_));
-        responder_->finish();
-        return;
-    }
     std::vector<Choice> choices;
     for (State& state : states_)
         choices.push_back(std::move(state.choice));
-    responder_->respond(200, {{"Content-Type", "application/json"}}, plan_.format->whole(choices, usage_));
+    if (plan_.on_complete) plan_.on_complete(choices);
+    if (plan_.on_answered) plan_.on_answered(usage_);
+    if (plan_.stream) {
+        send(plan_.format->close(choices, usage_));
+        responder_->finish();
+        return;
+    }
+    Headers headers{{"Content-Type", "application/json"}};
+    headers.insert(headers.end(), plan_.headers.begin(), plan_.headers.end());
+    responder_->respond(200, std::move(headers), plan_.format->whole(choices, usage_));
 }
 
 // The caller cancels what still runs, once it has let go of the mutex.
@@ -162,7 +235,7 @@ void Generation::fail(const ApiError& error) {
         send(plan_.format->failure(error));
         responder_->finish();
     } else {
-        responder_->respond(error.status, error_headers(error), error_json(error));
+        responder_->respond(status_for(error, responder_->request().path), error_headers(error), error_body(error, responder_->request()));
     }
 }
 
@@ -183,7 +256,7 @@ void Generation::beat() {
     if (gone_ || answered_) return;
     const auto silence = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - last_write_);
     if (silence < plan_.heartbeat) return arm_heartbeat(plan_.heartbeat - silence);
-    send(": keep-alive\n\n");
+    send(plan_.format->heartbeat());
     arm_heartbeat(plan_.heartbeat);
 }
 

@@ -1,5 +1,7 @@
-// POST /v1/chat/completions and /v1/completions: from a request to a Generation.
+// The routes that generate, in each dialect: from a request to a Generation.
 #include "server/api/api_state.h"
+#include "server/api/constraints.h"
+#include "server/api/dialects.h"
 #include "server/api/generation.h"
 
 #include <fmt/format.h>
@@ -13,6 +15,7 @@ namespace lucebox::server {
 
 namespace {
 
+using StatePointer = std::shared_ptr<Api::State>;
 using Tokens = std::vector<text::TokenId>;
 
 std::uint64_t random_bits() {
@@ -29,14 +32,48 @@ std::optional<ApiError> check_vocabulary(const GenerationOptions& options, const
     return std::nullopt;
 }
 
+// What differs between the routes once a prompt is ids.
+struct Dialect {
+    std::string_view id_prefix;
+    std::string_view prompt_field; // named when the prompt is too long
+    std::unique_ptr<AnswerFormat> (*make_format)(AnswerIdentity, FormatOptions, const text::Tokenizer&);
+    bool shortens = false; // an answer that can't fit is shortened: these clients always name a length
+};
+constexpr Dialect kChat{"chatcmpl_", "messages", chat_format};
+constexpr Dialect kCompletion{"cmpl_", "prompt", completion_format};
+constexpr Dialect kMessages{"msg_", "messages", messages_format, true};
+constexpr Dialect kResponses{"resp_", "input", responses_format, true};
+
+ApiError too_long(const Dialect& dialect, std::size_t context, std::size_t prompt, std::size_t wanted) {
+    ApiError error = context_exceeded(context, prompt, wanted);
+    error.param = dialect.prompt_field;
+    // Each dialect's clients look for words of their own.
+    if (dialect.make_format == messages_format) error.message = fmt::format("prompt is too long: {} tokens > {} maximum", prompt, context - 1);
+    return error;
+}
+
+// A request on its way, with what every choice of it shares.
+struct Order {
+    const Dialect& dialect;
+    const GenerationOptions& options;
+    std::vector<Tokens> prompts;
+    FormatOptions format;
+    text::Grammar::Pointer grammar;
+    std::optional<OutputRules> output;
+    std::optional<engine::Reasoning> reasoning;
+    Headers headers;
+    std::string id; // of the answer
+    std::function<void(std::span<const Choice>)> on_complete;
+};
+
 // All choices of all prompts. Each has its own seed, derived from the request's, so that choices differ.
-Answer<std::vector<engine::Request>> plan_choices(const GenerationOptions& options, std::vector<Tokens> prompts,
-                                                  std::size_t context) {
+Answer<std::vector<engine::Request>> plan_choices(Order& order, std::size_t context) {
+    const GenerationOptions& options = order.options;
     const std::uint64_t seed = options.seed.value_or(random_bits());
     std::vector<engine::Request> choices;
-    for (Tokens& prompt : prompts) {
-        const std::size_t wanted = options.max_tokens.value_or(1);
-        if (prompt.size() + wanted > context) return context_exceeded(context, prompt.size(), wanted);
+    for (Tokens& prompt : order.prompts) {
+        const std::size_t wanted = order.dialect.shortens ? 1 : options.max_tokens.value_or(1);
+        if (prompt.size() + wanted > context) return too_long(order.dialect, context, prompt.size(), wanted);
         for (std::size_t i = 0; i < options.n; ++i) {
             engine::Request request;
             request.prompt = i + 1 < options.n ? prompt : std::move(prompt);
@@ -47,57 +84,176 @@ Answer<std::vector<engine::Request>> plan_choices(const GenerationOptions& optio
             request.logprobs = options.logprobs;
             request.top_logprobs = options.top_logprobs;
             request.ignore_end = options.ignore_end;
-            request.show_special = options.show_special;
+            // Tags of calls and thoughts may be control tokens, and must be seen to be understood.
+            request.show_special = options.show_special || order.output.has_value();
+            request.grammar = order.grammar;
+            request.reasoning = order.reasoning;
             choices.push_back(std::move(request));
         }
     }
     return choices;
 }
 
-// What differs between the routes once a prompt is ids.
-struct Dialect {
-    std::string_view id_prefix;
-    std::string_view prompt_field; // named when the prompt is too long
-    std::unique_ptr<AnswerFormat> (*make_format)(AnswerIdentity, FormatOptions, const text::Tokenizer&);
-};
-constexpr Dialect kChat{"chatcmpl_", "messages", chat_format};
-constexpr Dialect kCompletion{"cmpl_", "prompt", completion_format};
-
-void generate(const std::shared_ptr<Api::State>& state, const std::shared_ptr<Responder>& responder,
-              const ReadyModel& model, const GenerationOptions& options, std::vector<Tokens> prompts,
-              std::vector<std::string> echoes, const Dialect& dialect) {
+void generate(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, Order order) {
     const auto& tokenizer = model.backend->tokenizer();
-    if (const auto error = check_vocabulary(options, tokenizer)) return send_error(*responder, *error);
-    auto choices = plan_choices(options, std::move(prompts), model.backend->model().context);
-    if (auto* error = std::get_if<ApiError>(&choices)) {
-        error->param = dialect.prompt_field;
-        return send_error(*responder, *error);
-    }
+    if (const auto error = check_vocabulary(order.options, tokenizer)) return send_error(*responder, *error);
+    order.format.prompt_tokens = order.prompts.front().size();
+    auto choices = plan_choices(order, model.backend->model().context);
+    if (const auto* error = std::get_if<ApiError>(&choices)) return send_error(*responder, *error);
 
+    const GenerationOptions& options = order.options;
+    order.format.include_usage = options.include_usage;
+    order.format.logprobs = options.logprobs;
+    order.format.request_id = responder->request().id;
     GenerationPlan plan;
     plan.choices = std::move(std::get<std::vector<engine::Request>>(choices));
     plan.choices_per_prompt = options.n;
-    plan.format = dialect.make_format({fmt::format("{}{:016x}", dialect.id_prefix, random_bits()), std::time(nullptr),
-                                       options.model.empty() ? model.name : options.model, model.fingerprint},
-                                      {options.include_usage, options.logprobs, std::move(echoes)}, tokenizer);
+    plan.format = order.dialect.make_format({order.id, std::time(nullptr), options.model.empty() ? model.name : options.model, model.fingerprint},
+                                            std::move(order.format), tokenizer);
     plan.stream = options.stream;
     plan.logprobs = options.logprobs;
+    plan.output = std::move(order.output);
+    plan.headers = std::move(order.headers);
     plan.heartbeat = state->options.heartbeat;
-    plan.on_finished = [state](const engine::Finished& finished, std::optional<double> first_token) {
+    plan.on_progress = [state, id = order.id](std::size_t choice, const engine::Progress& progress) {
+        state->prompts_read.note(fmt::format("{} {}", id, choice), progress);
+    };
+    plan.on_finished = [state, id = order.id, count = plan.choices.size()](const engine::Finished& finished, std::optional<double> first_token) {
         state->metrics.add_generation(finished, first_token);
+        if (first_token) return;
+        for (std::size_t choice = 0; choice < count; ++choice) // one that ended while it was read
+            state->prompts_read.forget(fmt::format("{} {}", id, choice));
     };
     plan.on_answered = [state, id = responder->request().id](const Usage& usage) { state->note_usage(id, usage); };
+    plan.on_complete = std::move(order.on_complete);
     Generation::start(responder, model.backend, std::move(plan));
 }
 
-void chat(const std::shared_ptr<Api::State>& state, const std::shared_ptr<Responder>& responder,
-          const ReadyModel& model, const Json& body) {
+std::string new_id(const Dialect& dialect) { return fmt::format("{}{:016x}", dialect.id_prefix, random_bits()); }
+
+// Names of fields that had no effect. Only plain names: they go into a header.
+Headers told_headers(const std::vector<std::string>& ignored) {
+    std::string names;
+    for (const std::string& name : ignored) {
+        const bool plain = name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
+            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+        });
+        if (plain && names.size() < 1024) names += (names.empty() ? "" : ", ") + name;
+    }
+    if (names.empty()) return {};
+    return {{"x-lucebox-ignored", names}};
+}
+
+struct ChatExtras {
+    FormatOptions format;
+    Headers headers;
+    std::string id;
+    std::function<void(std::span<const Choice>)> on_complete;
+};
+
+void run_chat(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, ChatRequest& request,
+              const Dialect& dialect, ChatExtras extras) {
+    auto grammar = grammar_of(request);
+    if (const auto* error = std::get_if<ApiError>(&grammar)) return send_error(*responder, *error);
+    const bool is_held = std::get<text::Grammar::Pointer>(grammar) != nullptr;
+    auto answer = model.prompts.chat(request, is_held || request.thinking.has_budget);
+    if (const auto* error = std::get_if<ApiError>(&answer)) return send_error(*responder, *error);
+    auto& prompt = std::get<ChatPrompt>(answer);
+
+    Order order{dialect, request.options, {}, std::move(extras.format), std::get<text::Grammar::Pointer>(grammar), {}, {}, std::move(extras.headers), std::move(extras.id), std::move(extras.on_complete)};
+    const ModelStyle& style = model.prompts.style();
+    const bool has_tools = !request.tools.is_null() && !request.tools.empty();
+    if (style.reasons() || has_tools) {
+        order.output.emplace();
+        order.output->markers = style.reasoning;
+        order.output->starts_inside = prompt.opens_reasoning;
+        order.output->tools = std::make_shared<const text::ToolSet>(has_tools ? request.tools : Json());
+        order.output->one_call = request.one_call;
+    }
+    if (prompt.opens_reasoning) {
+        engine::Reasoning reasoning;
+        reasoning.close = style.reasoning.close;
+        reasoning.closing = model.backend->tokenizer().encode(style.closes, {.parse_special = true});
+        reasoning.soft_ratio = static_cast<float>(request.thinking.soft_ratio);
+        const std::size_t context = model.backend->model().context;
+        const std::size_t space = context - std::min(context, prompt.tokens.size());
+        const auto plan = plan_thinking(request.thinking, std::min(space, request.options.max_tokens.value_or(space)), reasoning.closing.size());
+        reasoning.budget = plan.budget;
+        if (request.thinking.budget && plan.most_tokens > 0) request.options.max_tokens = plan.most_tokens;
+        order.format.reports_reasoning = request.thinking.has_budget;
+        order.reasoning = std::move(reasoning);
+    }
+    order.format.hides_reasoning = request.thinking.hidden;
+    order.prompts.push_back(std::move(prompt.tokens));
+    generate(state, responder, model, std::move(order));
+}
+
+void chat(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, const Json& body) {
     auto parsed = parse_chat_request(body, state->options.limits);
     if (const auto* error = std::get_if<ApiError>(&parsed)) return send_error(*responder, *error);
-    const auto& request = std::get<ChatRequest>(parsed);
-    auto prompt = model.prompts.chat(request);
+    run_chat(state, responder, model, std::get<ChatRequest>(parsed), kChat, {{}, told_headers(ignored_fields(body)), new_id(kChat), {}});
+}
+
+void messages(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, const Json& body) {
+    auto translated = chat_body_of_messages(body, false);
+    if (const auto* error = std::get_if<ApiError>(&translated)) return send_error(*responder, *error);
+    auto parsed = parse_chat_request(std::get<Json>(translated), state->options.limits);
+    if (const auto* error = std::get_if<ApiError>(&parsed)) return send_error(*responder, *error);
+    const Headers headers{{"request-id", responder->request().id}};
+    run_chat(state, responder, model, std::get<ChatRequest>(parsed), kMessages, {{}, headers, new_id(kMessages), {}});
+}
+
+void count_tokens(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, const Json& body) {
+    auto translated = chat_body_of_messages(body, true);
+    if (const auto* error = std::get_if<ApiError>(&translated)) return send_error(*responder, *error);
+    auto parsed = parse_chat_request(std::get<Json>(translated), state->options.limits);
+    if (const auto* error = std::get_if<ApiError>(&parsed)) return send_error(*responder, *error);
+    auto prompt = model.prompts.chat(std::get<ChatRequest>(parsed));
     if (const auto* error = std::get_if<ApiError>(&prompt)) return send_error(*responder, *error);
-    generate(state, responder, model, request.options, {std::move(std::get<Tokens>(prompt))}, {}, kChat);
+    send_json(*responder, {{"input_tokens", std::get<ChatPrompt>(prompt).tokens.size()}});
+}
+
+// What the model said, as the next turn's history has it.
+Json said(const Choice& choice) {
+    Json message{{"role", "assistant"}, {"content", choice.text}};
+    if (!choice.reasoning.empty()) message["reasoning_content"] = choice.reasoning;
+    for (const ToolCall& call : choice.calls)
+        if (!call.broken) message["tool_calls"].push_back({{"id", call.id}, {"type", "function"}, {"function", {{"name", call.name}, {"arguments", call.arguments}}}});
+    return message;
+}
+
+void responses(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, const Json& body) {
+    Json before;
+    Fields fields(body);
+    if (const auto previous = fields.string("previous_response_id")) {
+        auto kept = state->responses.get(*previous);
+        if (!kept) {
+            ApiError error = bad_field("previous_response_id", fmt::format("Previous response with id '{}' not found: it was not stored, or is too old.", *previous));
+            error.code = "previous_response_not_found";
+            return send_error(*responder, error);
+        }
+        before = std::move(*kept);
+    }
+    if (fields.error()) return send_error(*responder, *fields.error());
+    auto translated = chat_body_of_responses(body, before);
+    if (const auto* error = std::get_if<ApiError>(&translated)) return send_error(*responder, *error);
+    auto& input = std::get<ResponsesInput>(translated);
+    auto parsed = parse_chat_request(input.body, state->options.limits);
+    if (const auto* error = std::get_if<ApiError>(&parsed)) return send_error(*responder, *error);
+
+    ChatExtras extras;
+    extras.id = new_id(kResponses);
+    extras.format.request = body;
+    extras.format.request.erase("input");
+    extras.format.request["free_tools"] = input.free_tools;
+    if (input.stores) {
+        extras.on_complete = [state, id = extras.id, conversation = std::move(input.conversation)](std::span<const Choice> choices) {
+            Json whole = conversation;
+            whole.push_back(said(choices.front()));
+            state->responses.put(id, std::move(whole));
+        };
+    }
+    run_chat(state, responder, model, std::get<ChatRequest>(parsed), kResponses, std::move(extras));
 }
 
 std::string echo_text(const std::variant<std::string, Tokens>& prompt, const text::Tokenizer& tokenizer) {
@@ -107,28 +263,28 @@ std::string echo_text(const std::variant<std::string, Tokens>& prompt, const tex
     return text += stream.finish();
 }
 
-void completion(const std::shared_ptr<Api::State>& state, const std::shared_ptr<Responder>& responder,
-                const ReadyModel& model, const Json& body) {
+void completion(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, const Json& body) {
     auto parsed = parse_completion_request(body, state->options.limits);
     if (const auto* error = std::get_if<ApiError>(&parsed)) return send_error(*responder, *error);
     const auto& request = std::get<CompletionRequest>(parsed);
-    std::vector<Tokens> prompts;
-    std::vector<std::string> echoes;
+    auto grammar = grammar_of(request.options.form);
+    if (const auto* error = std::get_if<ApiError>(&grammar)) return send_error(*responder, *error);
+    Order order{kCompletion, request.options, {}, {}, std::get<text::Grammar::Pointer>(grammar), {}, {}, told_headers(ignored_fields(body)), new_id(kCompletion), {}};
     for (const auto& given : request.prompts) {
         auto tokens = std::holds_alternative<std::string>(given)
                           ? model.prompts.completion(std::get<std::string>(given))
                           : model.prompts.completion(std::get<Tokens>(given), "prompt");
         if (const auto* error = std::get_if<ApiError>(&tokens)) return send_error(*responder, *error);
-        prompts.push_back(std::move(std::get<Tokens>(tokens)));
+        order.prompts.push_back(std::move(std::get<Tokens>(tokens)));
         if (!request.echo) continue;
-        echoes.insert(echoes.end(), request.options.n, echo_text(given, model.backend->tokenizer()));
+        order.format.echoes.insert(order.format.echoes.end(), request.options.n, echo_text(given, model.backend->tokenizer()));
     }
-    generate(state, responder, model, request.options, std::move(prompts), std::move(echoes), kCompletion);
+    generate(state, responder, model, std::move(order));
 }
 
 } // namespace
 
-void add_generation_routes(const AddRoute& add, const std::shared_ptr<Api::State>& state) {
+void add_generation_routes(const AddRoute& add, const StatePointer& state) {
     const auto post = [&](std::string_view pattern, auto function) {
         add("POST", pattern,
             [state, function](const Request&, std::shared_ptr<Responder> responder) {
@@ -141,6 +297,9 @@ void add_generation_routes(const AddRoute& add, const std::shared_ptr<Api::State
     post("/v1/chat/completions", chat);
     post("/chat/completions", chat);
     post("/v1/completions", completion);
+    post("/v1/messages", messages);
+    post("/v1/messages/count_tokens", count_tokens);
+    post("/v1/responses", responses);
 }
 
 } // namespace lucebox::server

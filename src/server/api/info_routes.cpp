@@ -1,6 +1,7 @@
 // Routes that ask about the server: health, models, properties, metrics. Answered on the I/O thread at once, whatever
 // the engine is doing.
 #include "server/api/api_state.h"
+#include "server/api/pages.h"
 
 #include <algorithm>
 
@@ -21,7 +22,11 @@ void send_health(const Api::State& state, Responder& responder) {
 Json model_entry(const ReadyModel& model, const std::string& id) {
     const auto& info = model.backend->model();
     Json capabilities = Json::array({"completion"});
-    if (model.backend->has_chat_template()) capabilities.push_back("chat");
+    if (model.backend->has_chat_template()) {
+        capabilities.push_back("chat");
+        capabilities.push_back("tools");
+    }
+    if (model.prompts.style().reasons()) capabilities.push_back("reasoning");
     return {{"id", id},
             {"object", "model"},
             {"created", model.created},
@@ -37,9 +42,37 @@ Json model_entry(const ReadyModel& model, const std::string& id) {
             {"capabilities", std::move(capabilities)}};
 }
 
+// The list as Codex reads it, which it asks for with its version. All of these keys are needed there.
+Json codex_models(const ReadyModel& model) {
+    Json efforts = Json::array();
+    for (const auto& [effort, description] : {std::pair{"low", "Short thoughts"}, {"medium", "Some thought"}, {"high", "Long thoughts"}, {"xhigh", "As long as it takes"}})
+        efforts.push_back({{"effort", effort}, {"description", description}});
+    const bool reasons = model.prompts.style().reasons();
+    return {{"models", Json::array({{{"slug", model.name},
+                                     {"display_name", model.name},
+                                     {"description", "Served by Lucebox"},
+                                     {"default_reasoning_level", reasons ? Json("medium") : Json()},
+                                     {"supported_reasoning_levels", reasons ? efforts : Json::array()},
+                                     {"shell_type", "shell_command"},
+                                     {"visibility", "list"},
+                                     {"supported_in_api", true},
+                                     {"priority", 1},
+                                     {"base_instructions", ""},
+                                     {"supports_reasoning_summaries", reasons},
+                                     {"support_verbosity", false},
+                                     {"default_verbosity", Json()},
+                                     {"apply_patch_tool_type", Json()},
+                                     {"truncation_policy", {{"mode", "bytes"}, {"limit", 10'000}}},
+                                     {"supports_parallel_tool_calls", true},
+                                     {"context_window", model.backend->model().context},
+                                     {"effective_context_window_percent", 95},
+                                     {"experimental_supported_tools", Json::array()}}})}};
+}
+
 void send_models(const Api::State& state, Responder& responder) {
     const auto model = state.ready();
     if (!model) return send_error(responder, state.not_ready());
+    if (responder.request().query_parameter("client_version")) return send_json(responder, codex_models(*model));
     Json list = Json::array({model_entry(*model, model->name)});
     for (const std::string& alias : state.options.aliases)
         list.push_back(model_entry(*model, alias));
@@ -64,6 +97,7 @@ void send_props(const Api::State& state, Responder& responder) {
     facts.backend = model ? model->backend.get() : nullptr;
     facts.model_name = model ? model->name : state.options.model_name;
     facts.defaults = state.options.limits.defaults;
+    facts.reasons = model && model->prompts.style().reasons();
     facts.needs_key = state.options.needs_key;
     facts.body_bytes = state.options.body_bytes;
     facts.uptime_seconds = uptime.count();
@@ -78,6 +112,44 @@ void send_metrics(const Api::State& state, Responder& responder) {
     responder.respond(
         200, {{"Content-Type", "text/plain; version=0.0.4; charset=utf-8"}},
         state.metrics.text(stats ? &*stats : nullptr, state.provenance.git_sha, state.provenance.image_tag));
+}
+
+void send_page(Responder& responder, std::string_view page) {
+    // The page is all there is: nothing else may be loaded, nobody may put it into a frame.
+    responder.respond(200,
+                      {{"Content-Type", "text/html; charset=utf-8"},
+                       {"Cache-Control", "no-cache"},
+                       {"Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "
+                                                   "img-src data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"},
+                       {"X-Content-Type-Options", "nosniff"},
+                       {"Referrer-Policy", "no-referrer"}},
+                      std::string(page));
+}
+
+// What the status page shows. Numbers only: nothing of what anybody wrote.
+void send_status(const Api::State& state, Responder& responder) {
+    const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - state.started;
+    const auto or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
+    const Provenance& from = state.provenance;
+    Json json{{"phase", "loading"},
+              {"uptime_s", uptime.count()},
+              {"build", {{"server_version", from.version}, {"git_sha", or_null(from.git_sha)}, {"image_tag", or_null(from.image_tag)}, {"build_time", or_null(from.build_time)}}},
+              {"host", from.host},
+              {"prompts", state.prompts_read.json()}};
+    if (const auto model = state.ready()) {
+        const engine::Stats stats = model->backend->stats();
+        const engine::Memory& memory = model->backend->memory();
+        const engine::ModelInfo& info = model->backend->model();
+        json["phase"] = !json["prompts"].empty() ? "prefill" : stats.running > 0 ? "decode" : "idle";
+        json["sequences"] = model->backend->options().sequences;
+        json["stats"] = {{"running", stats.running}, {"waiting", stats.waiting}, {"requests_finished", stats.requests_finished},
+                         {"requests_cancelled", stats.requests_cancelled}, {"requests_failed", stats.requests_failed}, {"requests_refused", stats.requests_refused},
+                         {"prompt_tokens", stats.prompt_tokens}, {"generated_tokens", stats.generated_tokens}, {"steps", stats.steps},
+                         {"prefix_hits", stats.prefix_hits}, {"prefix_misses", stats.prefix_misses}, {"prefix_tokens", stats.prefix_tokens}, {"kv_tokens", stats.kv_tokens}};
+        json["memory"] = {{"weights", memory.weights}, {"kv", memory.kv}, {"recurrent", memory.recurrent}, {"scratch", memory.scratch}};
+        json["model"] = {{"name", model->name}, {"architecture", info.architecture}, {"quantisation", info.quantisation}, {"context", info.context}, {"device", model->backend->device_name()}};
+    }
+    send_json(responder, json);
 }
 
 // Known elsewhere, not built here: a client learns more from this than from "not found".
@@ -98,6 +170,10 @@ void add_info_routes(const AddRoute& add, const StatePointer& state) {
             },
             options);
     };
+    // Pages hold nothing that a key protects; what they ask for does.
+    get("/", [](const Api::State&, Responder& responder) { send_page(responder, chat_page); }, {.open = true});
+    get("/status", [](const Api::State&, Responder& responder) { send_page(responder, status_page); }, {.open = true});
+    get("/status/json", send_status);
     get("/health", send_health, {.open = true});
     get("/ready", send_health, {.open = true});
     get("/v1/models", send_models);
@@ -113,8 +189,8 @@ void add_info_routes(const AddRoute& add, const StatePointer& state) {
         send_not_implemented(*responder);
     };
     add("GET", "/slots", refuse, {});
-    for (const char* path :
-         {"/v1/embeddings", "/v1/rerank", "/v1/responses", "/v1/messages", "/v1/messages/count_tokens"})
+    for (const char* path : {"/v1/embeddings", "/v1/rerank", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/images/generations",
+                             "/v1/moderations", "/v1/messages/batches"})
         add("POST", path, refuse, {});
 }
 

@@ -132,7 +132,7 @@ bool tools_are_wanted(Fields& fields) {
     if (choice == nullptr) return true;
     if (choice->is_object()) return true;
     const std::string word = choice->is_string() ? choice->get<std::string>() : "";
-    if (word != "auto" && word != "none" && word != "required")
+    if (word != "auto" && word != "none" && word != "required" && word != "any")
         fields.refuse("tool_choice", "tool_choice must be \"auto\", \"none\", \"required\" or an object.");
     return word != "none";
 }

@@ -2,22 +2,121 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace lucebox::server {
+
+namespace {
+
+// For templates that know nothing of tools: the form of Hermes, which many models have seen.
+std::string tools_in_words(const Json& tools) {
+    std::string text = "# Tools\n\nYou may call these functions:\n<tools>\n";
+    for (const Json& tool : tools) text += to_text(tool) + "\n";
+    return text + "</tools>\n\nTo call one, answer with its name and arguments as JSON, within these tags:\n<tool_call>\n"
+                  "{\"name\": \"function name\", \"arguments\": {\"argument\": \"value\"}}\n</tool_call>";
+}
+
+// The conversation in words that any template knows: calls and results as text.
+Json without_tool_roles(const Json& messages, const Json& tools) {
+    Json result = Json::array();
+    for (const Json& given : messages) {
+        Json message = given;
+        std::string content = message.value("content", "");
+        if (message["role"] == "tool" || message["role"] == "function") {
+            content = "<tool_response>\n" + content + "\n</tool_response>";
+            message = {{"role", "user"}};
+        }
+        if (message.contains("tool_calls")) {
+            for (const Json& call : message["tool_calls"]) {
+                const Json& function = call["function"];
+                if (!content.empty()) content += '\n';
+                content += "<tool_call>\n" + to_text({{"name", function["name"]}, {"arguments", function["arguments"]}}) + "\n</tool_call>";
+            }
+            message.erase("tool_calls");
+        }
+        message["content"] = content;
+        // Results of one turn are one message: many templates want the roles to alternate.
+        if (message["role"] == "user" && !result.empty() && result.back()["role"] == "user")
+            result.back()["content"] = result.back()["content"].get<std::string>() + "\n" + content;
+        else
+            result.push_back(std::move(message));
+    }
+    if (tools.is_null() || tools.empty()) return result;
+    const bool has_system = !result.empty() && (result[0]["role"] == "system" || result[0]["role"] == "developer");
+    if (!has_system) result.insert(result.begin(), Json{{"role", "system"}, {"content", ""}});
+    const std::string before = result[0]["content"];
+    result[0]["content"] = before + (before.empty() ? "" : "\n\n") + tools_in_words(tools);
+    return result;
+}
+
+bool is_system(const Json& message) { return message["role"] == "system" || message["role"] == "developer"; }
+
+// All system messages as one in front, for templates that take no others.
+Json with_one_system_message(const Json& messages) {
+    std::string text;
+    Json result = Json::array();
+    for (const Json& message : messages) {
+        if (!is_system(message)) {
+            result.push_back(message);
+            continue;
+        }
+        if (!text.empty()) text += "\n\n";
+        text += message.value("content", "");
+    }
+    result.insert(result.begin(), Json{{"role", "system"}, {"content", text}});
+    return result;
+}
+
+} // namespace
+
+ModelStyle style_of_template(std::string_view source) {
+    const auto has = [&](std::string_view text) { return source.find(text) != std::string_view::npos; };
+    ModelStyle style;
+    style.reasoning = {"", "", false};
+    if (has("<|channel>")) {
+        style.reasoning = {"<|channel>thought", "<channel|>", true};
+        style.opens = "<|channel>thought\n";
+        style.closes = "<channel|>";
+    } else if (has("</think>")) {
+        style.reasoning = {"<think>", "</think>", false};
+        style.opens = "<think>\n";
+        style.closes = "\n</think>\n\n";
+    }
+    style.knows_tools = has("tools");
+    return style;
+}
 
 PromptBuilder::PromptBuilder(const text::Tokenizer& tokenizer, RenderTemplate render, std::string_view template_source)
     : tokenizer_(tokenizer), render_(std::move(render)), template_source_(template_source),
-      knows_developer_(template_source.find("developer") != std::string_view::npos), control_(tokenizer) {}
+      style_(style_of_template(template_source)), knows_developer_(template_source.find("developer") != std::string_view::npos), control_(tokenizer) {}
 
 Answer<PromptBuilder::Rendered> PromptBuilder::render(const ChatRequest& request) const {
     if (!render_)
         return unsupported_field("messages", "This model has no chat template; use /v1/completions with a prompt.");
-    const Json strings = Json::array({request.messages, request.tools, request.template_variables});
+    const Json strings = Json::array({request.messages, request.tools, request.template_variables, request.prefill});
     const std::string mark = control_.unused_mark(strings, template_source_);
     if (mark.empty()) return bad_field("messages", "The messages hold every code point from U+FDD0 to U+FDEF.");
 
+    const bool has_calls = std::any_of(request.messages.begin(), request.messages.end(), [](const Json& message) {
+        return message.contains("tool_calls") || message["role"] == "tool" || message["role"] == "function";
+    });
+    const bool in_words = !style_.knows_tools && (has_calls || !request.tools.is_null());
+    const Json messages = in_words ? without_tool_roles(request.messages, request.tools) : request.messages;
+    auto text = render_messages(request, messages, mark);
+    if (!text && std::any_of(messages.begin(), messages.end(), is_system)) {
+        // Many templates take a system message in front only.
+        if (auto again = render_messages(request, with_one_system_message(messages), mark)) text = std::move(again);
+    }
+    if (!text) // the template's own complaint ("roles must alternate"), or a budget that ran out
+        return bad_field("messages", fmt::format("The model's chat template refuses this: {}",
+                                                 ControlText::unmarked(text.error().message, mark)));
+    return Rendered{std::move(*text), mark};
+}
+
+Result<std::string> PromptBuilder::render_messages(const ChatRequest& request, const Json& given_messages, const std::string& mark) const {
     Json variables = control_.marked_strings(request.template_variables, mark);
     Json& messages = variables["messages"] = Json::array();
-    for (const Json& given : request.messages) {
+    for (const Json& given : given_messages) {
         Json message = control_.marked_strings(given, mark);
         Json& role = message["role"] = given["role"]; // one of a closed list
         if (role == "developer" && !knows_developer_) role = "system";
@@ -29,22 +128,32 @@ Answer<PromptBuilder::Rendered> PromptBuilder::render(const ChatRequest& request
     const auto name_of = [&](text::TokenId id) { return id < 0 ? "" : tokenizer_.token_bytes(id, true); };
     variables["bos_token"] = name_of(tokenizer_.bos());
     variables["eos_token"] = name_of(tokenizer_.eos());
-
-    auto text = render_(variables);
-    if (!text) // the template's own complaint ("roles must alternate"), or a budget that ran out
-        return bad_field("messages", fmt::format("The model's chat template refuses this: {}",
-                                                 ControlText::unmarked(text.error().message, mark)));
-    return Rendered{std::move(*text), mark};
+    return render_(variables);
 }
 
-Answer<std::vector<text::TokenId>> PromptBuilder::chat(const ChatRequest& request) const {
+Answer<ChatPrompt> PromptBuilder::chat(const ChatRequest& request, bool must_open) const {
     auto rendered = render(request);
     if (auto* error = std::get_if<ApiError>(&rendered)) return std::move(*error);
-    const auto& [text, mark] = std::get<Rendered>(rendered);
-    auto tokens = control_.encode(text, mark);
-    begin_once(tokens);
-    if (tokens.empty()) return bad_field("messages", "The model's chat template made an empty prompt of the messages.");
-    return tokens;
+    auto& [text, mark] = std::get<Rendered>(rendered);
+    ChatPrompt prompt;
+    if (style_.reasons()) {
+        const std::size_t end = text.find_last_not_of(" \t\r\n") + 1;
+        prompt.opens_reasoning = std::string_view(text).substr(0, end).ends_with(style_.reasoning.open);
+        const bool is_closed = std::string_view(text).substr(0, end).ends_with(style_.reasoning.close);
+        if (must_open && request.thinking.enabled && !prompt.opens_reasoning && !is_closed) {
+            text += style_.opens;
+            prompt.opens_reasoning = true;
+        }
+    }
+    if (!request.prefill.empty()) {
+        if (prompt.opens_reasoning) text += style_.closes;
+        prompt.opens_reasoning = false;
+        text += control_.marked(request.prefill, mark);
+    }
+    prompt.tokens = control_.encode(text, mark);
+    begin_once(prompt.tokens);
+    if (prompt.tokens.empty()) return bad_field("messages", "The model's chat template made an empty prompt of the messages.");
+    return prompt;
 }
 
 Answer<std::string> PromptBuilder::chat_text(const ChatRequest& request) const {

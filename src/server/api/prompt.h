@@ -6,6 +6,7 @@
 
 #include "server/api/control_text.h"
 #include "server/api/request.h"
+#include "text/tools/output_parser.h"
 
 #include <functional>
 
@@ -14,12 +15,27 @@ namespace lucebox::server {
 // Empty function: the model has no chat template.
 using RenderTemplate = std::function<Result<std::string>(const Json& variables)>;
 
+// How a model's family writes what is not plain content, seen from its template.
+struct ModelStyle {
+    text::ReasoningMarkers reasoning; // empty markers: it does not reason
+    std::string opens, closes;        // what a prompt or the server writes to begin and to end it
+    bool knows_tools = false;         // the template shows tools to the model
+    bool reasons() const { return !reasoning.open.empty(); }
+};
+ModelStyle style_of_template(std::string_view source);
+
+struct ChatPrompt {
+    std::vector<text::TokenId> tokens;
+    bool opens_reasoning = false; // the model's first token is a thought
+};
+
 class PromptBuilder {
 public:
     PromptBuilder(const text::Tokenizer& tokenizer, RenderTemplate render, std::string_view template_source);
 
     // With exactly one BOS in front where the model wants one, whether or not the template writes it.
-    Answer<std::vector<text::TokenId>> chat(const ChatRequest& request) const;
+    // `must_open`: where thinking is wanted, the prompt opens it, even if the template leaves that to the model.
+    Answer<ChatPrompt> chat(const ChatRequest& request, bool must_open = false) const;
     Answer<std::string> chat_text(const ChatRequest& request) const;
 
     // A raw prompt: written by hand in the model's own syntax, so control tokens count.
@@ -27,17 +43,21 @@ public:
     // Ids as they are, if they are in the vocabulary. `param`: the field they came in.
     Answer<std::vector<text::TokenId>> completion(std::vector<text::TokenId> ids, const std::string& param) const;
 
+    const ModelStyle& style() const { return style_; }
+
 private:
     struct Rendered {
         std::string text;
         std::string mark;
     };
     Answer<Rendered> render(const ChatRequest& request) const;
+    Result<std::string> render_messages(const ChatRequest& request, const Json& messages, const std::string& mark) const;
     void begin_once(std::vector<text::TokenId>& tokens) const;
 
     const text::Tokenizer& tokenizer_;
     RenderTemplate render_;
     std::string template_source_;
+    ModelStyle style_;
     bool knows_developer_ = false; // the template treats that role itself
     ControlText control_;
 };

@@ -99,7 +99,6 @@ void add_absent_features(Json& props) {
                        {"keep_ratio", Json()},     {"drafter_gguf", Json()}, {"skip_park", Json()},
                        {"bsa_enabled", Json()},    {"bsa_alpha", Json()},    {"lm_head_fix", Json()},
                        {"draft_residency", Json()}};
-    props["prefix_cache"] = {{"capacity", 0}, {"in_use", 0}, {"lifetime_hits", 0}};
     props["full_cache"] = {{"enabled", false}, {"capacity", 0},      {"in_use", 0},
                            {"disk_bytes", 0},  {"lifetime_hits", 0}, {"disk_policy", "off"}};
     props["tool_replay"] = {{"max_entries", 0}, {"max_bytes", 0}, {"current_entries", 0}, {"current_bytes", 0}};
@@ -160,10 +159,20 @@ Json props_json(const PropsFacts& facts) {
                                             {"min_p", plain(facts.defaults.min_p)},
                                             {"repeat_penalty", plain(facts.defaults.repetition_penalty)}};
     props["budget_envelope"] = budget_json(facts);
-    props["reasoning"] = {{"supported", false}, {"default", Json()}, {"supported_efforts", Json::array()}};
-    props["capabilities"] = {
-        {"reasoning_supported", false}, {"speculative_supported", false}, {"tools_supported", false}};
+    props["reasoning"] = {{"supported", facts.reasons},
+                          {"default", Json()},
+                          {"supported_efforts", facts.reasons ? Json::array({"low", "medium", "high", "xhigh", "max"}) : Json::array()}};
+    props["capabilities"] = {{"reasoning_supported", facts.reasons},
+                             {"speculative_supported", false},
+                             {"tools_supported", facts.backend && facts.backend->has_chat_template()}};
     props["runtime"] = runtime_json(backend);
+    const engine::Stats stats = facts.backend ? facts.backend->stats() : engine::Stats{};
+    const bool reuses = facts.backend && facts.backend->options().reuse_prefixes;
+    props["prefix_cache"] = {{"capacity", reuses ? facts.backend->options().sequences : 0},
+                             {"in_use", stats.resting},
+                             {"lifetime_hits", stats.prefix_hits},
+                             {"lifetime_tokens", stats.prefix_tokens},
+                             {"neutralised_lines", Json::array({"x-anthropic-billing-header:"})}};
     props["sampling"] = {{"capabilities",
                           {{"supports_temperature", true},
                            {"supports_top_p", true},
@@ -174,7 +183,7 @@ Json props_json(const PropsFacts& facts) {
     add_absent_features(props);
     props["daemon"] = {{"alive", true}};
     props["api"] = {{"endpoints", Json(std::vector<std::string>(facts.endpoints.begin(), facts.endpoints.end()))}};
-    props["chat_template"] = backend && backend->has_chat_template() ? Json(backend->chat_template_source()) : Json();
+    props["chat_template"] = facts.backend && facts.backend->has_chat_template() ? Json(backend->chat_template_source()) : Json();
     props["limits"] = {{"max_body", known(facts.body_bytes)},
                        {"queue", backend ? Json(backend->options().queue) : Json()},
                        {"max_concurrency", backend ? Json(backend->options().sequences) : Json()}};

@@ -30,6 +30,7 @@ struct PropsFacts {
     const Backend* backend = nullptr; // null while loading
     std::string model_name;
     decode::SamplingParams defaults;
+    bool reasons = false; // the model's template knows how to think
     bool needs_key = false;
     std::size_t body_bytes = 0;
     double uptime_seconds = 0;

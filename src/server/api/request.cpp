@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <limits>
 
@@ -85,15 +87,52 @@ void read_stops(Fields& fields, const RequestLimits& limits, GenerationOptions& 
             fields.refuse("stop", fmt::format("A stop string may have at most {} bytes.", limits.stop_bytes));
 }
 
-void refuse_unsupported(Fields& fields) {
+// OpenAI's response_format, and the names that other servers gave to the same.
+AnswerForm read_form(Fields& fields) {
+    AnswerForm form;
+    const auto set = [&](AnswerForm::Kind kind, std::string param, Json schema) {
+        form.kind = kind;
+        form.param = std::move(param);
+        form.schema = std::move(schema);
+    };
     if (const Json* format = fields.object("response_format")) {
         Fields inner(*format, "response_format.");
-        if (inner.string("type").value_or("") != "text")
-            fields.fail(unsupported_field("response_format", "Only response_format of type \"text\" is supported."));
+        const std::string type = inner.string("type").value_or("");
+        if (type == "json_object") {
+            // llama.cpp's servers take a schema here too.
+            if (const Json* schema = inner.any("schema")) set(AnswerForm::Kind::json_schema, "response_format.schema", *schema);
+            else set(AnswerForm::Kind::json_object, "response_format", {});
+        } else if (type == "json_schema") {
+            const Json* holder = inner.object("json_schema"); // the Responses API has its fields here itself
+            Fields named(holder ? *holder : *format, holder ? "response_format.json_schema." : "response_format.");
+            const Json* schema = named.any("schema");
+            if (schema == nullptr) named.refuse("schema", "The json_schema has no schema.");
+            else set(AnswerForm::Kind::json_schema, named.path("schema"), *schema);
+            if (named.error()) inner.fail(*named.error());
+        } else if (type != "text" && !inner.error()) {
+            fields.fail(unsupported_field("response_format", "response_format must be text, json_object or json_schema."));
+        }
+        if (inner.error()) fields.fail(*inner.error());
     }
-    for (const char* name : {"grammar", "json_schema", "guided_json", "guided_regex", "guided_grammar"})
-        if (fields.any(name) != nullptr)
-            fields.fail(unsupported_field(name, fmt::format("{} is not supported.", name)));
+    for (const char* name : {"json_schema", "guided_json"})
+        if (const Json* schema = fields.any(name)) set(AnswerForm::Kind::json_schema, name, *schema);
+    for (const char* name : {"grammar", "guided_grammar"}) {
+        if (const auto grammar = fields.string(name)) {
+            set(AnswerForm::Kind::grammar, name, {});
+            form.grammar = *grammar;
+        }
+    }
+    if (const Json* choices = fields.array("guided_choice", 4096)) {
+        form.kind = AnswerForm::Kind::grammar;
+        form.param = "guided_choice";
+        for (const Json& choice : *choices) {
+            if (!choice.is_string()) fields.refuse("guided_choice", "guided_choice must be an array of strings.");
+            else form.grammar += (form.grammar.empty() ? "root ::= " : " | ") + to_text(choice);
+        }
+    }
+    if (fields.any("guided_regex") != nullptr)
+        fields.fail(unsupported_field("guided_regex", "guided_regex is not supported; use a json_schema with a pattern, or a grammar."));
+    return form;
 }
 
 void read_common(Fields& fields, const RequestLimits& limits, GenerationOptions& options) {
@@ -112,7 +151,7 @@ void read_common(Fields& fields, const RequestLimits& limits, GenerationOptions&
     }
     options.ignore_end = fields.boolean("ignore_eos").value_or(false);
     options.show_special = !fields.boolean("skip_special_tokens").value_or(true);
-    refuse_unsupported(fields);
+    options.form = read_form(fields);
 }
 
 void read_chat_logprobs(Fields& fields, GenerationOptions& options) {
@@ -123,36 +162,87 @@ void read_chat_logprobs(Fields& fields, GenerationOptions& options) {
     options.top_logprobs = static_cast<std::int32_t>(top.value_or(0));
 }
 
-// The later of these wins: reasoning, reasoning_effort, thinking, chat_template_kwargs. Off unless asked for: what the
-// model thinks is not separated from what it answers.
-Json read_template_variables(Fields& fields) {
-    bool thinking = false;
-    std::string effort;
+bool is_effort(std::string_view word) {
+    return word == "minimal" || word == "low" || word == "medium" || word == "high" || word == "xhigh" || word == "max";
+}
+
+// What a word for effort means for on and off, and as one of the tiers.
+void apply_effort(Thinking& thinking, std::string word) {
+    if (word == "x-high") word = "xhigh";
+    thinking.enabled = word != "none";
+    if (word == "none") return;
+    if (word == "minimal") word = "low";
+    thinking.effort = is_effort(word) ? word : "high";
+    thinking.has_budget = true;
+}
+
+// The later of these wins: reasoning, reasoning_effort, thinking, chat_template_kwargs. Off unless asked for: thinking
+// makes answers late, and clients that want it say so.
+Thinking read_thinking(Fields& fields, Json& variables) {
+    constexpr std::int64_t most = kMost;
+    Thinking thinking;
+    std::string word;
     if (const Json* reasoning = fields.object("reasoning")) {
         Fields inner(*reasoning, "reasoning.");
-        effort = inner.string("effort").value_or("");
-        thinking = effort != "none";
+        word = inner.string("effort").value_or("");
+        thinking.enabled = true;
+        if (!word.empty()) apply_effort(thinking, word);
+        if (const auto budget = inner.integer("max_tokens", 0, most)) thinking.budget = static_cast<std::size_t>(*budget);
+        thinking.hidden = inner.boolean("exclude").value_or(false);
         if (inner.error()) fields.fail(*inner.error());
     }
-    if (const auto text = fields.string("reasoning_effort"); text && effort.empty()) {
-        effort = *text;
-        thinking = effort != "none";
+    if (const auto text = fields.string("reasoning_effort"); text && word.empty()) {
+        word = *text;
+        apply_effort(thinking, word);
     }
     if (const Json* object = fields.object("thinking")) {
         Fields inner(*object, "thinking.");
         const auto type = inner.string("type").value_or("");
-        thinking = type == "enabled" || type == "adaptive";
+        thinking.enabled = type == "enabled" || type == "adaptive";
+        if (const auto budget = inner.integer("budget_tokens", 0, most)) thinking.budget = static_cast<std::size_t>(*budget);
+        if (const auto reply = inner.integer("reply_budget", 0, most)) thinking.reply_budget = static_cast<std::size_t>(*reply);
+        thinking.soft_ratio = inner.number("soft_close_min_ratio", 0, 1).value_or(0);
+        thinking.hidden = inner.string("display").value_or("") == "omitted";
         if (inner.error()) fields.fail(*inner.error());
     }
-    Json variables{{"enable_thinking", thinking}, {"thinking", thinking}};
-    if (!effort.empty() && effort != "none") variables["reasoning_effort"] = effort;
+    for (const char* name : {"thinking_budget", "reasoning_budget"})
+        if (const auto budget = fields.integer(name, -1, most); budget && *budget >= 0) thinking.budget = static_cast<std::size_t>(*budget);
+    if (thinking.budget == 0) thinking.enabled = false; // none is none, not "no limit"
+    thinking.has_budget |= thinking.budget.has_value();
+    if (const auto on = fields.boolean("enable_thinking")) thinking.enabled = *on;
     if (const Json* given = fields.object("chat_template_kwargs")) {
         for (const auto& [key, value] : given->items())
             variables[key] = value;
-        if (given->contains("enable_thinking") && !given->contains("thinking"))
-            variables["thinking"] = variables["enable_thinking"];
+        for (const char* name : {"thinking", "enable_thinking"})
+            if (given->contains(name) && (*given)[name].is_boolean()) thinking.enabled = (*given)[name];
     }
-    return variables;
+    if (!word.empty() && word != "none") variables["reasoning_effort"] = word;
+    for (const char* name : {"enable_thinking", "thinking"})
+        if (!variables.contains(name)) variables[name] = thinking.enabled;
+    if (!thinking.enabled) thinking.has_budget = false;
+    return thinking;
+}
+
+ToolChoice read_tool_choice(Fields& fields, const Json& tools) {
+    ToolChoice choice;
+    const Json* given = fields.any("tool_choice");
+    if (given == nullptr || tools.is_null()) return choice;
+    if (given->is_string()) {
+        if (*given == "required" || *given == "any") choice.kind = ToolChoice::Kind::required;
+        return choice;
+    }
+    Fields inner(*given, "tool_choice.");
+    const Json* function = inner.object("function");
+    Fields named(function ? *function : *given, function ? "tool_choice.function." : "tool_choice.");
+    if (const auto name = named.string("name")) {
+        choice.kind = ToolChoice::Kind::named;
+        choice.name = *name;
+        const bool known = std::any_of(tools.begin(), tools.end(), [&](const Json& tool) { return tool["function"]["name"] == *name; });
+        if (!known) fields.refuse("tool_choice", fmt::format("tool_choice names the tool \"{}\", which is not among the tools.", *name));
+    }
+    if (inner.error()) fields.fail(*inner.error());
+    if (named.error()) fields.fail(*named.error());
+    return choice;
 }
 
 // One prompt of token ids, if `ids` is an array of integers.
@@ -213,7 +303,10 @@ Answer<ChatRequest> parse_chat_request(const Json& body, const RequestLimits& li
     read_chat_logprobs(fields, request.options);
     request.messages = read_messages(fields, limits.messages);
     request.tools = read_tools(fields, limits.tools);
-    request.template_variables = read_template_variables(fields);
+    request.tool_choice = read_tool_choice(fields, request.tools);
+    request.one_call = !fields.boolean("parallel_tool_calls").value_or(true);
+    request.thinking = read_thinking(fields, request.template_variables);
+    request.prefill = fields.string("prefill").value_or("");
     request.add_generation_prompt = fields.boolean("add_generation_prompt").value_or(true);
     return finished(fields, std::move(request));
 }
@@ -240,6 +333,21 @@ Answer<CompletionRequest> parse_completion_request(const Json& body, const Reque
         fields.refuse("n", fmt::format("{} prompts with n = {} make more than {} choices.", request.prompts.size(),
                                        options.n, limits.sequences));
     return finished(fields, std::move(request));
+}
+
+std::vector<std::string> ignored_fields(const Json& body) {
+    static constexpr std::array known{
+        "model", "messages", "prompt", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens", "temperature",
+        "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "rep_pen", "repeat_penalty", "rep_window",
+        "repeat_last_n", "logit_bias", "seed", "stop", "n", "logprobs", "top_logprobs", "ignore_eos", "skip_special_tokens", "tools", "tool_choice",
+        "parallel_tool_calls", "response_format", "json_schema", "grammar", "guided_json", "guided_grammar", "guided_choice", "reasoning",
+        "reasoning_effort", "thinking", "thinking_budget", "reasoning_budget", "enable_thinking", "chat_template_kwargs", "add_generation_prompt",
+        "echo", "suffix", "best_of", "prefill"};
+    std::vector<std::string> ignored;
+    if (!body.is_object()) return ignored;
+    for (const auto& [key, value] : body.items())
+        if (!value.is_null() && std::find(known.begin(), known.end(), key) == known.end()) ignored.push_back(key);
+    return ignored;
 }
 
 Answer<TokenizeRequest> parse_tokenize_request(const Json& body) {

@@ -30,6 +30,32 @@ struct RequestLimits {
     std::size_t prompt_tokens = 4'194'304; // in a prompt given as ids
 };
 
+// What an answer has to look like.
+struct AnswerForm {
+    enum class Kind { free, json_object, json_schema, grammar };
+    Kind kind = Kind::free;
+    Json schema;         // json_schema
+    std::string grammar; // in GBNF
+    std::string param;   // the field that asked for it
+};
+
+struct ToolChoice {
+    enum class Kind { automatic, required, named };
+    Kind kind = Kind::automatic; // "none" gives the model no tools in the first place
+    std::string name;
+};
+
+// How much a request lets the model think.
+struct Thinking {
+    bool enabled = false;
+    std::string effort;                     // "low", "medium", "high", "xhigh", "max"; empty: not named
+    std::optional<std::size_t> budget;      // tokens
+    std::optional<std::size_t> reply_budget; // tokens kept for the answer
+    double soft_ratio = 0;                  // see engine::Reasoning
+    bool has_budget = false;                // the request asked for a limit: report how it was kept
+    bool hidden = false;                    // thought, but not shown
+};
+
 // The fields that every generation route shares.
 struct GenerationOptions {
     std::string model; // as written; empty: the server's own name
@@ -44,14 +70,19 @@ struct GenerationOptions {
     std::int32_t top_logprobs = 0;
     bool ignore_end = false;
     bool show_special = false;
+    AnswerForm form;
 };
 
 struct ChatRequest {
     GenerationOptions options;
     Json messages = Json::array();            // role, content (a string), and whatever else the client wrote
     Json tools;                               // null: none, or tool_choice "none"
+    ToolChoice tool_choice;
+    bool one_call = false;                    // parallel_tool_calls is false
+    Thinking thinking;
     Json template_variables = Json::object(); // chat_template_kwargs, enable_thinking, reasoning_effort
     bool add_generation_prompt = true;
+    std::string prefill; // what the answer begins with; it is not repeated in it
 };
 
 struct CompletionRequest {
@@ -69,6 +100,8 @@ struct TokenizeRequest {
 
 Answer<ChatRequest> parse_chat_request(const Json& body, const RequestLimits& limits);
 Answer<CompletionRequest> parse_completion_request(const Json& body, const RequestLimits& limits);
+// Fields of a body that nobody reads, so that the client can be told.
+std::vector<std::string> ignored_fields(const Json& body);
 Answer<TokenizeRequest> parse_tokenize_request(const Json& body);
 Answer<std::vector<text::TokenId>> parse_detokenize_request(const Json& body, const RequestLimits& limits);
 
