@@ -118,6 +118,9 @@ Status Engine::State::load(std::function<void(double)> progress) {
     runner_options.rows = std::max(device->prompt_rows(), shared_rows);
     LUCEBOX_TRY(runner, model::Runner::load(file, *device, runner_options, std::move(progress)));
     prefixes.emplace(*runner);
+    // A GPU computes long pieces of a prompt in another arithmetic than single tokens: what an answer left behind there is
+    // not bit for bit what reading it again would give.
+    if (!device->name().starts_with("CPU")) options.reuse_prefixes = false;
     if (static_cast<std::size_t>(tokenizer->vocabulary_size()) > runner->vocabulary()) {
         return Error{ErrorKind::invalid_data, fmt::format("tokenizer.ggml.tokens has {} entries, but token_embd.weight has {} rows",
                                                           tokenizer->vocabulary_size(), runner->vocabulary())};
