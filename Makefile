@@ -3,12 +3,13 @@ PRESET ?= release
 BUILD  := build/$(PRESET)
 JOBS   ?= $(shell nproc)
 
-.PHONY: help packages packages-for-tests build build-program models serve test test-all bench fuzz tidy format clean cuda
+.PHONY: help packages packages-for-tests build build-program models serve test test-all test-speculation bench fuzz tidy format clean cuda
 
 help:
 	@echo "make serve       build, fetch the default model once, and serve it on 127.0.0.1:8080"
 	@echo "make test        build and run the tests of the release build"
 	@echo "make test-all    the same, then under sanitizers, with fuzzers for a minute each"
+	@echo "make test-speculation   prove speculation exact on the default model, at length (hours)"
 	@echo "make build       build into $(BUILD) (PRESET=release|debug|asan|tsan)"
 	@echo "make bench       measure this machine's speed with the default model, and the matrix kernels"
 	@echo "make fuzz        run the fuzzers (SECONDS_EACH=600 TARGETS=\"gguf http\")"
@@ -74,6 +75,11 @@ cuda: packages
 	@cmake --preset $(PRESET) >/dev/null
 	@cmake --build $(BUILD) -j $(JOBS)
 	@echo "==> done: $(BUILD)/lucebox bench --device cuda"
+
+# Every shape of speculation against plain decoding, at length. Takes hours.
+test-speculation: build models
+	@echo "==> 200 prompts of 512 tokens with ten shapes of speculation"
+	@$(BUILD)/tests/test_engine --gtest_also_run_disabled_tests --gtest_filter='RealModelSpeculation.*'
 
 clean:
 	rm -rf build

@@ -32,6 +32,8 @@ Result<engine::Options> engine_options(const Options& options, std::function<boo
     out.sequences = static_cast<std::size_t>(options.integer("sequences"));
     out.queue = static_cast<std::size_t>(options.integer("queue"));
     out.device = device_options(options);
+    out.draft = options.path("draft");
+    LUCEBOX_TRY(out.speculation, decode::parse_speculation(options.text("speculation")));
     return out;
 }
 

@@ -45,9 +45,9 @@ constexpr std::array options{
                "Tokens a conversation may hold; 0: what the model was trained for, at most 8192. (draft logits: tokens before the block.)"},
     OptionSpec{"sequences", integer, "model", "4", "1..256", with_server, "Requests that run side by side."},
 
-    OptionSpec{"draft", path, "speculation", "", "", "generate draft bench config",
+    OptionSpec{"draft", path, "speculation", "", "", "serve run generate draft bench config",
                "DFlash draft of the model (GGUF, or safetensors with config.json): proposes tokens that one step verifies."},
-    OptionSpec{"speculation", text, "speculation", "auto", "", "generate bench config",
+    OptionSpec{"speculation", text, "speculation", "auto", "", "serve run generate bench config",
                "off, auto, chain:K or tree:B: how many tokens are guessed a step. The text is the same with any."},
 
     OptionSpec{"host", text, "server", "127.0.0.1", "", with_server, "Address to listen on."},

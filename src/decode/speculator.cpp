@@ -54,8 +54,8 @@ Status Speculator::measure() {
     return Ok{};
 }
 
-void Speculator::open(model::SequenceId sequence, std::span<const TokenId> prompt) {
-    if (draft_) draft_->clear(sequence);
+void Speculator::open(model::SequenceId sequence, std::span<const TokenId> prompt, std::size_t kept) {
+    if (draft_) draft_->truncate(sequence, kept);
     State& s = state(sequence);
     s.index.clear();
     s.acceptance.clear();

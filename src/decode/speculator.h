@@ -33,8 +33,9 @@ public:
     // Automatic mode: runs a few steps of each size on a sequence of its own, for a second at most.
     Status measure();
 
-    // A new sequence of the runner, with its whole prompt (which may still have to be computed).
-    void open(model::SequenceId sequence, std::span<const TokenId> prompt);
+    // A sequence of the runner that begins a new text, with its whole prompt, of which the sequence holds `kept` tokens from
+    // an earlier text; the rest has still to be computed.
+    void open(model::SequenceId sequence, std::span<const TokenId> prompt, std::size_t kept = 0);
     // Each token that was chosen, before the next plan().
     void add(model::SequenceId sequence, TokenId token);
 

@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include "decode/speculator.h"
 #include "engine/generation.h"
 #include "engine/prefix_cache.h"
 #include "gguf/model_file.h"
@@ -56,6 +57,9 @@ struct Engine::State {
     std::string chat_template_source;
     std::unique_ptr<compute::Device> device;
     std::unique_ptr<model::Runner> runner;
+    std::optional<model::DflashFile> draft_file;
+    std::unique_ptr<model::DraftRunner> draft;
+    std::unique_ptr<decode::Speculator> speculator;
 
     std::mutex mutex; // guards what follows
     std::condition_variable wake;
@@ -71,12 +75,15 @@ struct Engine::State {
     std::optional<PrefixCache> prefixes;
     decode::Sampler sampler;
     std::vector<model::Row> rows;
+    std::vector<decode::Speculator::Ask> asks;
+    decode::SpeculationStats speculation_of_retired;
     std::thread thread;
 
     explicit State(gguf::ModelFile model_file) : file(std::move(model_file)) {}
 
     Status load(std::function<void(double)> progress);
     Status load_text();
+    Status load_draft();
 
     void run();
     bool admit();
@@ -94,6 +101,21 @@ Status Engine::State::load_text() {
     chat_template_source = *source;
     // A file whose template cannot be read still completes text: the chat routes say that there is no template.
     if (auto parsed = text::ChatTemplate::parse(*source)) chat_template = std::move(*parsed);
+    return Ok{};
+}
+
+Status Engine::State::load_draft() {
+    if (!options.draft.empty()) {
+        LUCEBOX_TRY(draft_file, model::DflashFile::open(options.draft));
+        LUCEBOX_TRY(draft, model::DraftRunner::load(*draft_file, *device, *runner));
+        const model::DflashConfig& config = draft_file->config();
+        info.draft = {config.name, config.architecture, options.draft, draft_file->bytes(), config.layers, config.block, config.target_layers};
+        memory.draft_weights = draft->draft().weight_bytes();
+        memory.draft_kv = draft->cache().kv_bytes();
+    }
+    speculator = std::make_unique<decode::Speculator>(options.speculation, *runner, draft.get());
+    LUCEBOX_CHECK(speculator->measure());
+    memory.scratch = runner->scratch_bytes() + (draft ? draft->scratch_bytes() : 0);
     return Ok{};
 }
 
@@ -131,7 +153,7 @@ Status Engine::State::load(std::function<void(double)> progress) {
     info.context = options.context;
     memory = {runner->model().weight_bytes(), runner->cache().kv_bytes(), runner->cache().recurrent_bytes(),
               runner->scratch_bytes()};
-    return Ok{};
+    return load_draft();
 }
 
 // Waits for work; moves waiting requests into free sequences. False when the engine stops.
@@ -144,7 +166,7 @@ bool Engine::State::admit() {
         waiting.pop_front();
         lock.unlock();
         const auto [sequence, kept] = prefixes->claim(running.back()->prompt());
-        running.back()->start(sequence, kept);
+        running.back()->start(sequence, kept, *speculator);
         lock.lock();
     }
     return true;
@@ -172,22 +194,30 @@ void Engine::State::drop_cancelled() {
 
 void Engine::State::step() {
     rows.clear();
+    asks.clear();
     std::size_t outputs = 0;
     const bool prompts = std::ranges::any_of(running, [](const auto& generation) { return generation->prompt_left() > 0; });
     const std::size_t decode_limit = shared_rows - (prompts ? shared_rows / 4 : 0);
     if (running.size() > decode_limit) std::ranges::rotate(running, running.begin() + 1); // so that all have their turn
     for (auto& generation : running) {
         generation->begin_step();
-        if (generation->decoding() && rows.size() < decode_limit) generation->add_rows(rows, 1, outputs);
+        if (generation->decoding() && asks.size() < decode_limit) asks.push_back(generation->ask(options.context));
+    }
+    speculator->plan(asks, decode_limit - asks.size());
+    const auto before = Clock::now(); // guesses are measured apart
+    std::size_t next = 0;
+    for (auto& generation : running) {
+        if (next == asks.size() || asks[next].sequence != generation->sequence()) continue;
+        generation->add_tree(rows, speculator->tree(generation->sequence()), outputs);
+        ++next;
     }
     const std::size_t decoded = rows.size();
     for (auto& generation : running) {
         const std::size_t limit = rows.empty() ? runner->options().rows : shared_rows;
-        if (generation->prompt_left() > 0 && rows.size() < limit) generation->add_rows(rows, limit - rows.size(), outputs);
+        if (generation->prompt_left() > 0 && rows.size() < limit) generation->add_prompt(rows, limit - rows.size(), outputs);
     }
     const std::size_t prompt_rows = rows.size() - decoded;
-    const auto before = Clock::now();
-    if (const Status status = runner->step(rows, model::Commit::all); !status) {
+    if (const Status status = runner->step(rows, model::Commit::later); !status) {
         if (!device_failed()) fail_all(status.error());
         return;
     }
@@ -195,14 +225,17 @@ void Engine::State::step() {
     for (auto& generation : running) {
         generation->fetch(*runner);
         if (device_failed()) return; // what was fetched means nothing
-        generated += generation->advance(*runner, sampler, options.context);
+        generated += generation->advance(*runner, sampler, *speculator, options.context);
     }
     const double seconds = std::chrono::duration<double>(Clock::now() - before).count();
+    if (prompt_rows == 0) speculator->observe(rows.size(), seconds);
     const std::lock_guard lock(mutex);
     ++stats.steps;
     stats.prompt_tokens += prompt_rows;
     stats.generated_tokens += generated;
     (prompt_rows > 0 ? stats.prompt_seconds : stats.generation_seconds) += seconds;
+    stats.speculation = speculation_of_retired;
+    for (const auto& generation : running) stats.speculation.add(speculator->stats(generation->sequence()));
 }
 
 void Engine::State::retire() {
@@ -213,6 +246,7 @@ void Engine::State::retire() {
             stats.kv_tokens += runner->length(generation->sequence());
             return false;
         }
+        speculation_of_retired.add(speculator->stats(generation->sequence()));
         // What a failed step left behind is not trusted.
         if (generation->reason() == FinishReason::error || !options.reuse_prefixes) {
             runner->close(generation->sequence());

@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "compute/devices.h"
 #include "decode/sampler.h"
+#include "decode/speculation.h"
 #include "text/chat_template.h"
 #include "text/grammar/grammar.h"
 #include "text/grammar/token_trie.h"
@@ -76,6 +77,7 @@ struct Finished {
     std::size_t reasoning_tokens = 0;        // of the generated ones, its end included
     ReasoningClose reasoning_close = ReasoningClose::none;
     Timings timings;
+    decode::SpeculationStats speculation;
 };
 
 using Event = std::variant<Progress, Generated, Finished>;
@@ -88,6 +90,16 @@ struct Options {
     std::size_t queue = 64;         // requests that wait; more are refused with ErrorKind::unavailable
     bool reuse_prefixes = true;     // a request goes on from what an earlier one left behind; the results are the same
     compute::DeviceOptions device;
+    std::filesystem::path draft;    // a DFlash draft of the model; empty: none
+    decode::Speculation speculation; // what is guessed never changes the text, only how soon it comes
+};
+
+struct DraftInfo {
+    std::string name, architecture;
+    std::filesystem::path path;
+    std::uint64_t bytes = 0;
+    std::size_t layers = 0, block = 0;
+    std::vector<std::size_t> target_layers;
 };
 
 struct ModelInfo {
@@ -98,10 +110,12 @@ struct ModelInfo {
     std::uint64_t file_bytes = 0, parameters = 0;
     std::size_t layers = 0, width = 0, vocabulary = 0;
     std::size_t trained_context = 0, context = 0;
+    std::optional<DraftInfo> draft;
 };
 
 struct Memory { // bytes
     std::uint64_t weights = 0, kv = 0, recurrent = 0, scratch = 0;
+    std::uint64_t draft_weights = 0, draft_kv = 0;
 };
 
 struct Stats { // since start; monotonic unless said otherwise
@@ -112,6 +126,7 @@ struct Stats { // since start; monotonic unless said otherwise
     std::size_t running = 0, waiting = 0; // now
     std::size_t resting = 0;              // now: ended sequences whose tokens are kept
     std::size_t kv_tokens = 0;            // now, over all sequences
+    decode::SpeculationStats speculation;
 };
 
 class Engine {

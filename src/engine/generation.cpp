@@ -18,27 +18,48 @@ Finished finished_by(FinishReason reason) {
 
 } // namespace
 
-void Generation::start(model::SequenceId sequence, std::size_t kept) {
+void Generation::start(model::SequenceId sequence, std::size_t kept, decode::Speculator& speculator) {
     sequence_ = sequence;
     kept_ = fed_ = kept;
     started_ = Clock::now();
     timings_.queued = seconds(started_ - submitted_);
+    speculator.open(sequence, request_.prompt, kept);
 }
 
-void Generation::add_rows(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs) {
-    if (decoding()) {
-        rows.push_back({sequence_, last_, -1, true});
-        output_ = static_cast<std::int64_t>(outputs++);
-        return;
-    }
-    const std::size_t count = std::min(limit, prompt_left());
-    for (std::size_t i = 0; i < count; ++i) {
+void Generation::begin_step() {
+    output_ = -1;
+    tree_ = nullptr;
+    row_count_ = 0;
+}
+
+decode::Speculator::Ask Generation::ask(std::size_t context) const {
+    const std::size_t room = context - std::min(context, request_.prompt.size() + generated_);
+    const std::size_t left = std::min(room, request_.max_tokens - std::min(request_.max_tokens, generated_));
+    return {sequence_, last_, left > 0 ? left - 1 : 0};
+}
+
+void Generation::add_prompt(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs) {
+    first_row_ = rows.size();
+    row_count_ = std::min(limit, prompt_left());
+    for (std::size_t i = 0; i < row_count_; ++i) {
         const auto parent = i == 0 ? -1 : static_cast<std::int32_t>(rows.size()) - 1;
-        rows.push_back({sequence_, request_.prompt[fed_++], parent, false});
+        rows.push_back({sequence_, request_.prompt[fed_++], parent, false, true});
     }
     if (decoding()) { // the prompt's last token: its logits choose the first token of the answer
         rows.back().logits = true;
         output_ = static_cast<std::int64_t>(outputs++);
+    }
+}
+
+void Generation::add_tree(std::vector<model::Row>& rows, const decode::DraftTree& tree, std::size_t& outputs) {
+    tree_ = &tree;
+    first_row_ = rows.size();
+    row_count_ = tree.nodes().size();
+    output_ = static_cast<std::int64_t>(outputs);
+    outputs += row_count_;
+    for (const decode::DraftNode& node : tree.nodes()) {
+        const auto parent = node.parent < 0 ? -1 : node.parent + static_cast<std::int32_t>(first_row_);
+        rows.push_back({sequence_, node.token, parent, true, row_count_ == 1});
     }
 }
 
@@ -60,21 +81,53 @@ void Generation::fetch(model::Runner& runner) {
     else runner.logits(static_cast<std::size_t>(output_));
 }
 
-std::size_t Generation::advance(model::Runner& runner, decode::Sampler& sampler, std::size_t context) {
+std::size_t Generation::advance(model::Runner& runner, decode::Sampler& sampler, decode::Speculator& speculator,
+                                std::size_t context) {
+    if (row_count_ == 0) return 0;
     if (generated_ == 0) report_progress();
-    if (output_ < 0) return 0;
-    const std::size_t before = generated_, position = request_.prompt.size() + generated_;
-    if (best_only_) {
-        decode::Sample sample;
-        sample.token = runner.best(static_cast<std::size_t>(output_));
-        take(std::move(sample), position, context);
-        return generated_ - before;
+    const std::size_t before = generated_;
+    path_.assign(1, 0);
+    if (output_ >= 0) walk(runner, sampler, speculator, context);
+    committed_.clear();
+    const auto first = static_cast<std::int32_t>(first_row_);
+    if (tree_) {
+        for (const std::int32_t node : path_) committed_.push_back(first + node);
+        if (row_count_ > 1) {
+            const Status status = runner.commit(sequence_, committed_);
+            if (!status && !finished_) complete(FinishReason::error, status.error());
+        }
+        speculator.verified(sequence_, path_, finished_ && ending_.stop_token ? -1 : last_);
+    } else {
+        for (std::size_t i = 0; i < row_count_; ++i) committed_.push_back(first + static_cast<std::int32_t>(i));
     }
-    const std::span<const float> row = runner.logits(static_cast<std::size_t>(output_));
-    // The runner's copy is not read again, so the sampler may work in it.
-    const std::span<float> logits(const_cast<float*>(row.data()), row.size());
-    take(choose(logits, sampler, position), position, context);
+    speculator.committed(sequence_, committed_);
+    if (finished_) {
+        ending_.speculation = speculator.stats(sequence_);
+        tell_end();
+    }
     return generated_ - before;
+}
+
+// From the last chosen token down the tree, as long as the model's choices were guessed.
+void Generation::walk(model::Runner& runner, decode::Sampler& sampler, decode::Speculator& speculator, std::size_t context) {
+    for (;;) {
+        const auto output = static_cast<std::size_t>(output_ + path_.back());
+        const std::size_t position = request_.prompt.size() + generated_;
+        if (best_only_) {
+            decode::Sample sample;
+            sample.token = runner.best(output);
+            take(std::move(sample), position, context);
+        } else {
+            const std::span<const float> row = runner.logits(output);
+            // The runner's copy is not read again, so the sampler may work in it.
+            take(choose({const_cast<float*>(row.data()), row.size()}, sampler, position), position, context);
+        }
+        if (finished_) return;
+        speculator.add(sequence_, last_);
+        const std::int32_t child = tree_ ? tree_->child(path_.back(), last_) : -1;
+        if (child < 0) return;
+        path_.push_back(child);
+    }
 }
 
 decode::Sample Generation::choose(std::span<float> logits, decode::Sampler& sampler, std::size_t position) {
@@ -113,12 +166,19 @@ void Generation::take(decode::Sample sample, std::size_t position, std::size_t c
         finished.stop_string = std::move(outcome.matched);
         return end(std::move(finished));
     }
-    if (!fits) return finish(FinishReason::error, Error{ErrorKind::unsupported, "no token of this model continues what the grammar asks for"});
-    if (guide_.must_end()) return finish(FinishReason::stop);
-    if (generated_ >= request_.max_tokens || position + 1 >= context) finish(FinishReason::length);
+    if (!fits) {
+        return complete(FinishReason::error, Error{ErrorKind::unsupported, "no token of this model continues what the grammar asks for"});
+    }
+    if (guide_.must_end()) return complete(FinishReason::stop);
+    if (generated_ >= request_.max_tokens || position + 1 >= context) complete(FinishReason::length);
 }
 
 void Generation::finish(FinishReason reason, std::optional<Error> error) {
+    complete(reason, std::move(error));
+    tell_end();
+}
+
+void Generation::complete(FinishReason reason, std::optional<Error> error) {
     Finished finished = finished_by(reason);
     finished.error = std::move(error);
     auto outcome = stops_.push(utf8_.finish());
@@ -129,13 +189,17 @@ void Generation::finish(FinishReason reason, std::optional<Error> error) {
 void Generation::end(Finished finished) {
     finished_ = true;
     reason_ = finished.reason;
-    finished.prompt_tokens = request_.prompt.size();
-    finished.generated_tokens = generated_;
-    finished.cached_tokens = kept_;
-    finished.reasoning_tokens = guide_.reasoning_tokens();
-    finished.reasoning_close = guide_.close();
-    finished.timings = timings_;
-    on_event_(std::move(finished));
+    ending_ = std::move(finished);
+}
+
+void Generation::tell_end() {
+    ending_.prompt_tokens = request_.prompt.size();
+    ending_.generated_tokens = generated_;
+    ending_.cached_tokens = kept_;
+    ending_.reasoning_tokens = guide_.reasoning_tokens();
+    ending_.reasoning_close = guide_.close();
+    ending_.timings = timings_;
+    on_event_(std::move(ending_));
 }
 
 } // namespace lucebox::engine

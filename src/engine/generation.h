@@ -3,6 +3,7 @@
 // Used by the engine's thread only.
 #pragma once
 
+#include "decode/speculator.h"
 #include "decode/stop_strings.h"
 #include "engine/engine.h"
 #include "engine/guide.h"
@@ -36,15 +37,20 @@ public:
     std::size_t prompt_left() const { return request_.prompt.size() - fed_; }
 
     // In a sequence that holds the prompt's first `kept` tokens already.
-    void start(model::SequenceId sequence, std::size_t kept);
+    void start(model::SequenceId sequence, std::size_t kept, decode::Speculator& speculator);
 
-    void begin_step() { output_ = -1; }
-    // Appends rows to a step: a piece of the prompt, or the last token. Remembers which output will be its own.
-    void add_rows(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs);
-    // Behind the step: waits for its logits, or for its best token where that is all it needs.
+    void begin_step();
+    // What guesses could be of use. `context`: tokens a sequence may hold.
+    decode::Speculator::Ask ask(std::size_t context) const;
+    // Appends rows to a step: a piece of the prompt, or the last token with guesses below it. Remembers which outputs will
+    // be its own.
+    void add_prompt(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs);
+    void add_tree(std::vector<model::Row>& rows, const decode::DraftTree& tree, std::size_t& outputs);
+    // Behind the step: waits for its logits, or for its best tokens where those are all it needs.
     void fetch(model::Runner& runner);
-    // Samples, tells the caller; how many tokens were generated. `context`: tokens a sequence may hold.
-    std::size_t advance(model::Runner& runner, decode::Sampler& sampler, std::size_t context);
+    // Samples as far as the guesses were right, tells the caller, commits what stays; how many tokens were generated.
+    // `context`: tokens a sequence may hold.
+    std::size_t advance(model::Runner& runner, decode::Sampler& sampler, decode::Speculator& speculator, std::size_t context);
     void finish(FinishReason reason, std::optional<Error> error = {});
 
     std::span<const TokenId> prompt() const { return request_.prompt; }
@@ -60,7 +66,10 @@ private:
     void report_progress();
     decode::Sample choose(std::span<float> logits, decode::Sampler& sampler, std::size_t position);
     void take(decode::Sample sample, std::size_t position, std::size_t context);
-    void end(Finished finished);
+    void walk(model::Runner& runner, decode::Sampler& sampler, decode::Speculator& speculator, std::size_t context);
+    void complete(FinishReason reason, std::optional<Error> error = {}); // with the text that was held back
+    void end(Finished finished);                                         // the caller is told by tell_end()
+    void tell_end();
 
     RequestId id_ = 0;
     Request request_;
@@ -76,9 +85,14 @@ private:
     std::size_t kept_ = 0;       // prompt tokens that needed no step
     std::size_t fed_ = 0;        // prompt tokens given to steps
     std::size_t generated_ = 0;
-    std::int64_t output_ = -1;   // of the step that runs; -1: none
+    // Of the step that runs:
+    std::int64_t output_ = -1;   // its first; -1: none
+    const decode::DraftTree* tree_ = nullptr; // null: a prompt's step
+    std::size_t first_row_ = 0, row_count_ = 0;
+    std::vector<std::int32_t> path_, committed_; // nodes that were right, rows that stay
     TokenId last_ = -1;
     bool finished_ = false;
+    Finished ending_;
     FinishReason reason_ = FinishReason::stop;
 
     Clock::time_point submitted_, started_{}, prompt_done_{}, progress_told_{};

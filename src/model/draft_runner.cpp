@@ -47,7 +47,11 @@ Status DraftRunner::allocate() {
     return device_.prepare(most_rows_, target_.options().context + compute::max_tree_rows);
 }
 
-void DraftRunner::clear(SequenceId sequence) { sequences_[index(sequence)] = {}; }
+void DraftRunner::truncate(SequenceId sequence, std::size_t length) {
+    Sequence& state = sequences_[index(sequence)];
+    state.cached = std::min(state.cached, length);
+    state.waiting = std::min(state.waiting, length - state.cached);
+}
 
 std::size_t DraftRunner::length(SequenceId sequence) const {
     return sequences_[index(sequence)].cached + sequences_[index(sequence)].waiting;

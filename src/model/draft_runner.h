@@ -20,7 +20,8 @@ public:
     std::size_t scratch_bytes() const { return scratch_bytes_; }
     std::size_t block() const { return draft_->config().block; }
 
-    void clear(SequenceId sequence); // a new, empty one
+    void clear(SequenceId sequence) { truncate(sequence, 0); } // a new, empty one
+    void truncate(SequenceId sequence, std::size_t length);    // keeps at most that many tokens from the start
     // Rows of the target's last step, now committed, in the order of the text.
     void append(SequenceId sequence, std::span<const std::int32_t> rows);
     std::size_t length(SequenceId sequence) const;

@@ -4,11 +4,10 @@
 // round activations to 8 bits, each in its own way (llama.cpp in blocks of 256 for K types where ours have 32), so both are
 // off exact arithmetic by noise, about as much as they are off each other. A choice closer than three times that noise may
 // fall either way; such ties are counted. On these small models they are a sixth of all choices.
+#include "find_model.h"
 #include "oracle.h"
 
 #include <fmt/format.h>
-
-#include <cstdlib>
 
 namespace lucebox::model::testing {
 namespace {
@@ -19,28 +18,6 @@ struct RealModel {
     float exact; // largest difference of a logit where neither engine rounds activations
     float tie() const { return 3 * noise; }
 };
-
-// The first copy in the folders of LUCEBOX_MODELS and in the user's cache, as the program looks for it.
-std::filesystem::path find_model(const std::string& file) {
-    const auto variable = [](const char* name) {
-        const char* value = std::getenv(name);
-        return std::string(value ? value : "");
-    };
-    std::vector<std::filesystem::path> folders;
-    std::string list = variable("LUCEBOX_MODELS");
-    for (std::size_t end; !list.empty(); list = end < list.size() ? list.substr(end + 1) : "") {
-        end = std::min(list.find(':'), list.size());
-        if (end > 0) folders.emplace_back(list.substr(0, end));
-    }
-    const std::string cache = variable("XDG_CACHE_HOME"), home = variable("HOME");
-    if (!cache.empty()) folders.emplace_back(std::filesystem::path(cache) / "lucebox" / "models");
-    else if (!home.empty()) folders.emplace_back(std::filesystem::path(home) / ".cache" / "lucebox" / "models");
-    std::error_code error;
-    for (const auto& folder : folders) {
-        if (std::filesystem::is_regular_file(folder / file, error)) return folder / file;
-    }
-    return {};
-}
 
 struct Case {
     std::vector<TokenId> prompt, greedy;

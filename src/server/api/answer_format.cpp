@@ -298,6 +298,24 @@ void Usage::add(const engine::Finished& finished, const Choice& choice, bool fir
     completion_tokens += finished.generated_tokens;
     prompt_seconds = std::max(prompt_seconds, finished.timings.prompt);
     generation_seconds = std::max(generation_seconds, finished.timings.generation);
+    speculation.add(finished.speculation);
+}
+
+Json speculation_json(const decode::SpeculationStats& stats) {
+    const auto ratio = [](std::uint64_t part, std::uint64_t whole) {
+        return whole > 0 ? std::round(1e4 * static_cast<double>(part) / static_cast<double>(whole)) / 1e4 : 0.0;
+    };
+    Json by_position = Json::array();
+    for (std::size_t i = 0; i < stats.positions && stats.tried_at[i] > 0; ++i) {
+        by_position.push_back(ratio(stats.accepted_at[i], stats.tried_at[i]));
+    }
+    return {{"steps", stats.steps},
+            {"drafted", stats.drafted},
+            {"accepted", stats.accepted},
+            {"accepted_from_lookup", stats.accepted_from_lookup},
+            {"acceptance_rate", ratio(stats.accepted, stats.drafted)},
+            {"acceptance_by_position", std::move(by_position)},
+            {"tokens_per_step", ratio(stats.tokens, stats.steps)}};
 }
 
 Json usage_json(const Usage& usage) {
@@ -307,7 +325,11 @@ Json usage_json(const Usage& usage) {
             {"completion_tokens", usage.completion_tokens},
             {"total_tokens", usage.prompt_tokens + usage.completion_tokens},
             {"prompt_tokens_details", {{"cached_tokens", usage.cached_tokens}}},
-            {"completion_tokens_details", {{"reasoning_tokens", usage.reasoning_tokens}}},
+            {"completion_tokens_details",
+             {{"reasoning_tokens", usage.reasoning_tokens},
+              {"accepted_prediction_tokens", usage.speculation.accepted},
+              {"rejected_prediction_tokens", usage.speculation.drafted - usage.speculation.accepted}}},
+            {"speculation", speculation_json(usage.speculation)},
             {"timings",
              {{"prefill_ms", rounded(1000 * usage.prompt_seconds)},
               {"decode_ms", rounded(1000 * usage.generation_seconds)},
@@ -325,6 +347,8 @@ Json timings_json(const Usage& usage) {
     Json json{{"cache_n", usage.cached_tokens}};
     pair(json, "prompt", usage.processed_tokens, usage.prompt_seconds);
     pair(json, "predicted", usage.completion_tokens, usage.generation_seconds);
+    json["draft_n"] = usage.speculation.drafted;
+    json["draft_n_accepted"] = usage.speculation.accepted;
     return json;
 }
 

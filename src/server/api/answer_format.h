@@ -36,6 +36,7 @@ struct Usage {
     std::size_t processed_tokens = 0; // prompt tokens that did
     std::size_t reasoning_tokens = 0; // of the completion tokens
     double prompt_seconds = 0, generation_seconds = 0;
+    decode::SpeculationStats speculation;
 
     void add(const engine::Finished& finished, const Choice& choice, bool first_of_its_prompt);
 };
@@ -100,6 +101,8 @@ std::unique_ptr<AnswerFormat> responses_format(AnswerIdentity identity, FormatOp
                                                const text::Tokenizer& tokenizer);
 
 std::string random_hex(std::size_t digits);
+// Counts of speculation with their ratios; by_position: of guesses at depth 1, 2, ... behind accepted ones.
+Json speculation_json(const decode::SpeculationStats& stats);
 Json usage_json(const Usage& usage);
 Json timings_json(const Usage& usage);
 // A token's text for people: bytes that are not UTF-8 are replaced.

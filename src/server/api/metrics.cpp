@@ -88,8 +88,24 @@ std::string Metrics::text(const engine::Stats* stats, std::string_view git_sha, 
     decode_.append(text, "lucebox_decode_seconds");
     describe(text, "lucebox_ttft_seconds", "histogram", "Time from submission to the first token.");
     first_token_.append(text, "lucebox_ttft_seconds");
-    // Described, but without a sample until there is a draft to measure.
+    const decode::SpeculationStats& guesses = now.speculation;
+    single(text, "lucebox_draft_steps_total", "counter", "Steps of a sequence that could verify guesses.", guesses.steps);
+    single(text, "lucebox_draft_tokens_total", "counter", "Guessed tokens that steps verified.", guesses.drafted);
+    single(text, "lucebox_draft_accepted_total", "counter", "Guessed tokens that became text.", guesses.accepted);
+    single(text, "lucebox_draft_accepted_lookup_total", "counter", "Those that were found in the text itself.", guesses.accepted_from_lookup);
+    single(text, "lucebox_step_tokens_total", "counter", "Tokens that those steps gave.", guesses.tokens);
     describe(text, "lucebox_draft_accept_ratio", "gauge", "Accepted share of drafted tokens.");
+    if (guesses.drafted > 0) { // no sample where there is nothing to measure
+        text += fmt::format("lucebox_draft_accept_ratio {:.4f}\n", static_cast<double>(guesses.accepted) / static_cast<double>(guesses.drafted));
+    }
+    describe(text, "lucebox_draft_position_tried_total", "counter", "Guesses at this depth behind accepted ones.");
+    for (std::size_t i = 0; i < guesses.positions && guesses.tried_at[i] > 0; ++i) {
+        text += fmt::format("lucebox_draft_position_tried_total{{position=\"{}\"}} {}\n", i + 1, guesses.tried_at[i]);
+    }
+    describe(text, "lucebox_draft_position_accepted_total", "counter", "Those of them that were right.");
+    for (std::size_t i = 0; i < guesses.positions && guesses.tried_at[i] > 0; ++i) {
+        text += fmt::format("lucebox_draft_position_accepted_total{{position=\"{}\"}} {}\n", i + 1, guesses.accepted_at[i]);
+    }
     single(text, "lucebox_prefix_cache_hits_total", "counter", "Generations that reused a prefix.", prefix_hits_);
     single(text, "lucebox_prefix_cache_misses_total", "counter", "Generations that reused none.", prefix_misses_);
     describe(text, "lucebox_vram_used_bytes", "gauge", "GPU memory in use.");

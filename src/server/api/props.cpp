@@ -49,14 +49,42 @@ Json target_json(const engine::ModelInfo& model) {
               {"vocab_size", known(model.vocabulary)}}}};
 }
 
+Json draft_json(const engine::ModelInfo& model) {
+    if (!model.draft) return {};
+    return {{"path", model.draft->path.string()},
+            {"name", or_null(model.draft->name)},
+            {"architecture", model.draft->architecture},
+            {"size_bytes", known(model.draft->bytes)},
+            {"block_count", known(model.draft->layers)},
+            {"block_size", known(model.draft->block)},
+            {"target_layer_ids", model.draft->target_layers}};
+}
+
+// What proposes tokens: the draft, or lookup in the text alone.
+std::string_view speculative_mode(const Backend* backend) {
+    if (!backend || backend->options().speculation.mode == decode::Speculation::Mode::off) return "off";
+    return backend->model().draft ? "dflash" : "lookup";
+}
+
+Json speculative_json(const Backend* backend) {
+    const bool enabled = speculative_mode(backend) != "off";
+    if (!enabled) return {{"enabled", false}, {"ddtree_budget", Json()}};
+    const decode::Speculation& speculation = backend->options().speculation;
+    return {{"enabled", true},
+            {"ddtree_budget", speculation.budget},
+            {"shape", speculation.name()},
+            {"draft", backend->model().draft.has_value()},
+            {"lookup", true}};
+}
+
 Json model_json(const PropsFacts& facts) {
     const bool loaded = facts.backend != nullptr;
     return {{"arch", loaded ? or_null(facts.backend->model().architecture) : Json()},
             {"tokenizer_id", Json()},
             {"alias", facts.model_name},
-            {"draft_path", Json()},
+            {"draft_path", loaded && facts.backend->model().draft ? Json(facts.backend->model().draft->path.string()) : Json()},
             {"target", loaded ? target_json(facts.backend->model()) : Json()},
-            {"draft", Json()}};
+            {"draft", loaded ? draft_json(facts.backend->model()) : Json()}};
 }
 
 Json build_json(const Provenance& provenance) {
@@ -93,8 +121,6 @@ Json runtime_json(const Backend* backend) {
 
 // What other builds can have and this one has not: present, and off.
 void add_absent_features(Json& props) {
-    props["speculative_mode"] = "off";
-    props["speculative"] = {{"enabled", false}, {"ddtree_budget", Json()}};
     props["pflash"] = {{"enabled", false},         {"mode", "off"},          {"threshold", Json()},
                        {"keep_ratio", Json()},     {"drafter_gguf", Json()}, {"skip_park", Json()},
                        {"bsa_enabled", Json()},    {"bsa_alpha", Json()},    {"lm_head_fix", Json()},
@@ -163,8 +189,10 @@ Json props_json(const PropsFacts& facts) {
                           {"default", Json()},
                           {"supported_efforts", facts.reasons ? Json::array({"low", "medium", "high", "xhigh", "max"}) : Json::array()}};
     props["capabilities"] = {{"reasoning_supported", facts.reasons},
-                             {"speculative_supported", false},
+                             {"speculative_supported", true},
                              {"tools_supported", facts.backend && facts.backend->has_chat_template()}};
+    props["speculative_mode"] = speculative_mode(backend);
+    props["speculative"] = speculative_json(backend);
     props["runtime"] = runtime_json(backend);
     const engine::Stats stats = facts.backend ? facts.backend->stats() : engine::Stats{};
     const bool reuses = facts.backend && facts.backend->options().reuse_prefixes;
