@@ -9,7 +9,7 @@ out=$1
 mkdir -p "$out/tree/tests" "$out/headers" "$out/gtest/include" "$out/gtest/lib"
 
 cp -r "$root"/{CMakeLists.txt,CMakePresets.json,cmake,src,bench,tools} "$out/tree/"
-cp -r "$root"/tests/{CMakeLists.txt,compute,model,data} "$out/tree/tests/"
+cp -r "$root"/tests/{CMakeLists.txt,compute,compute_cuda,model,data} "$out/tree/tests/"
 rm -rf "$out"/tree/tests/data/{templates,tokenizers} # text is the same everywhere
 git -C "$root" rev-parse HEAD > "$out/commit" 2>/dev/null || echo unknown > "$out/commit"
 
