@@ -147,6 +147,7 @@ public:
         stats.waiting = 3;
         return stats;
     }
+    std::optional<Error> failure() const override { return device_failure; }
     const text::Tokenizer& tokenizer() const override { return words; }
     bool has_chat_template() const override { return render != nullptr; }
     std::string_view chat_template_source() const override { return template_source; }
@@ -183,6 +184,7 @@ public:
     }
 
     // Set before the first request.
+    std::optional<Error> device_failure;
     engine::ModelInfo info;
     FakeTokenizer words;
     std::string template_source = "chatml";

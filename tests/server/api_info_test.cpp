@@ -49,6 +49,14 @@ TEST_F(InfoApi, AModelThatFailedToLoadIsSaidSo) {
     EXPECT_EQ(json(chat())["error"]["code"], "model_failed");
 }
 
+TEST_F(InfoApi, ADeviceThatFailedIsNotHealthy) {
+    start();
+    EXPECT_EQ(get("/health").status, 200);
+    backend->device_failure = Error{ErrorKind::unavailable, "the GPU fell off the bus"};
+    EXPECT_EQ(get("/health").status, 503);
+    EXPECT_EQ(json(get("/ready"))["message"], "the GPU fell off the bus");
+}
+
 TEST_F(InfoApi, ListsTheModelAndItsAliases) {
     options.aliases = {"org/alias"};
     start();

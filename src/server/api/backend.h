@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -23,6 +24,8 @@ public:
     virtual const engine::Memory& memory() const = 0;
     virtual std::string_view device_name() const = 0;
     virtual engine::Stats stats() const = 0;
+    // Of the device, after which nothing can be generated until the program starts again.
+    virtual std::optional<Error> failure() const { return std::nullopt; }
 
     virtual const text::Tokenizer& tokenizer() const = 0;
     virtual bool has_chat_template() const = 0;

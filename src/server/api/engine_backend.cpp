@@ -18,6 +18,7 @@ public:
     const engine::Memory& memory() const override { return engine_->memory(); }
     std::string_view device_name() const override { return engine_->device_name(); }
     engine::Stats stats() const override { return engine_->stats(); }
+    std::optional<Error> failure() const override { return engine_->failure(); }
 
     const text::Tokenizer& tokenizer() const override { return engine_->tokenizer(); }
     bool has_chat_template() const override { return engine_->chat_template() != nullptr; }

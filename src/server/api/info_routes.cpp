@@ -12,7 +12,11 @@ namespace {
 using StatePointer = std::shared_ptr<Api::State>;
 
 void send_health(const Api::State& state, Responder& responder) {
-    if (state.ready()) return send_json(responder, {{"status", "ok"}});
+    if (const auto model = state.ready()) {
+        const auto failure = model->backend->failure();
+        if (!failure) return send_json(responder, {{"status", "ok"}});
+        return send_json(responder, {{"status", "error"}, {"message", failure->message}}, 503);
+    }
     const ApiError error = state.not_ready();
     if (error.code == "model_loading")
         return send_json(responder, {{"status", "loading model"}, {"progress", state.progress.load()}}, 503);
