@@ -29,6 +29,7 @@ constexpr std::array commands{
 constexpr std::string_view with_model = "serve run generate logits draft tokenize bench config";
 constexpr std::string_view with_engine = "serve run config";
 constexpr std::string_view with_runner = "serve run generate logits draft bench config";
+constexpr std::string_view with_sequences = "serve check config";
 constexpr std::string_view with_server = "serve config";
 constexpr std::string_view with_port = "serve smoke healthcheck config";
 constexpr std::string_view with_keys = "serve smoke config";
@@ -41,9 +42,10 @@ constexpr std::array options{
     OptionSpec{"device", choice, "model", "auto", "auto|cpu|cuda", with_runner, "Where to compute."},
     OptionSpec{"threads", integer, "model", "0", "0..1024", with_runner, "CPU threads; 0: one for each core."},
     OptionSpec{"reference", boolean, "model", "false", "", with_runner, "Use the plain kernels that the fast ones are checked against."},
-    OptionSpec{"context", integer, "model", "0", "0..16777216", "serve run draft config",
+    OptionSpec{"context", integer, "model", "0", "0..16777216", "serve run check draft config",
                "Tokens a conversation may hold; 0: what the model was trained for, at most 8192. (draft logits: tokens before the block.)"},
-    OptionSpec{"sequences", integer, "model", "4", "1..256", with_server, "Requests that run side by side."},
+    OptionSpec{"sequences", integer, "model", "4", "1..256", with_sequences, "Requests that run side by side."},
+    OptionSpec{"vram", number, "model", "", "0..4096", "check", "Plan for a card of this many GiB, which need not be here."},
 
     OptionSpec{"draft", path, "speculation", "", "", "serve run generate draft bench config",
                "DFlash draft of the model (GGUF, or safetensors with config.json): proposes tokens that one step verifies."},

@@ -143,6 +143,10 @@ struct DeltaNetArgs {
     Tensor out;                  // [rows, value_heads * dim]
 };
 
+struct DeviceMemory { // bytes; 0: not known
+    std::uint64_t total = 0, available = 0;
+};
+
 class Device {
 public:
     virtual ~Device() = default;
@@ -162,6 +166,11 @@ public:
     virtual void download(std::span<std::byte> to, const std::byte* from) = 0;
     virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes) = 0; // within the device; may overlap
     virtual void zero(std::byte* at, std::size_t bytes) = 0;
+
+    // For planning, before anything is loaded: what there is, what load_matrix() would keep, what prepare() would take.
+    virtual DeviceMemory memory() const { return {}; }
+    virtual std::uint64_t matrix_bytes(const gguf::Tensor& tensor) const { return tensor.data.size(); }
+    virtual std::uint64_t prepared_bytes(std::size_t /*rows*/, std::size_t /*context*/) const { return 0; }
 
     virtual bool supports_kv(DType) const { return true; }
     virtual KvBytes kv_bytes(const KvView& shape) const = 0; // pointers are ignored

@@ -1,7 +1,9 @@
 #include "engine/engine.h"
 
+#include "base/log.h"
 #include "decode/speculator.h"
 #include "engine/generation.h"
+#include "engine/memory_plan.h"
 #include "engine/prefix_cache.h"
 #include "gguf/model_file.h"
 #include "model/runner.h"
@@ -21,6 +23,7 @@ namespace lucebox::engine {
 namespace {
 
 constexpr std::size_t default_context = 8192;
+constexpr std::size_t smallest_context = 1024; // that is used without having been asked for
 // A step that others decode in has no more rows than share one arithmetic: their next token does not wait long, and is the
 // one that they would get alone. Longer steps are pieces of one prompt.
 constexpr std::size_t shared_rows = compute::max_tree_rows;
@@ -50,6 +53,7 @@ struct Engine::State {
     Options options;
     ModelInfo info;
     Memory memory;
+    MemoryPlan plan;
     std::unique_ptr<text::Tokenizer> tokenizer;
     std::once_flag token_trie_once;
     text::TokenTrie::Pointer token_trie;
@@ -84,6 +88,7 @@ struct Engine::State {
     Status load(std::function<void(double)> progress);
     Status load_text();
     Status load_draft();
+    Status plan_memory(const model::RunnerOptions& runner_options, bool context_asked_for);
 
     void run();
     bool admit();
@@ -119,13 +124,30 @@ Status Engine::State::load_draft() {
     return Ok{};
 }
 
+// Refuses what will not fit before a byte of it is loaded. A context that nobody asked for shrinks to what fits.
+Status Engine::State::plan_memory(const model::RunnerOptions& runner_options, bool context_asked_for) {
+    const std::uint64_t budget = device->memory().available;
+    LUCEBOX_TRY(const auto planner, MemoryPlanner::create(file, device.get(), runner_options));
+    LUCEBOX_TRY(plan, planner.plan(options.context));
+    if (budget == 0) return Ok{};
+    const Status fits = planner.check(plan, budget);
+    if (fits || context_asked_for) return fits;
+    LUCEBOX_TRY(const std::size_t largest, planner.largest_context(options.context, budget));
+    if (largest < smallest_context) return fits;
+    log_warning("{}: a context of {} tokens is used", fits.error().message, largest);
+    options.context = largest;
+    LUCEBOX_TRY(plan, planner.plan(options.context));
+    return Ok{};
+}
+
 Status Engine::State::load(std::function<void(double)> progress) {
     LUCEBOX_TRY(info, describe(file));
     LUCEBOX_CHECK(load_text());
     const std::string context_key = info.architecture + ".context_length";
     LUCEBOX_TRY(const auto trained, file.get_unsigned(context_key));
     info.trained_context = static_cast<std::size_t>(trained.value_or(default_context));
-    if (options.context == 0) options.context = std::min(info.trained_context, default_context);
+    const bool asked_for = options.context != 0;
+    if (!asked_for) options.context = std::min(info.trained_context, default_context);
     if (options.context > info.trained_context) {
         return Error{ErrorKind::usage,
                      fmt::format("a context of {} tokens was asked for; the model was trained for {}", options.context,
@@ -138,6 +160,8 @@ Status Engine::State::load(std::function<void(double)> progress) {
     runner_options.context = options.context;
     runner_options.sequences = options.sequences;
     runner_options.rows = std::max(device->prompt_rows(), shared_rows);
+    LUCEBOX_CHECK(plan_memory(runner_options, asked_for));
+    runner_options.context = options.context;
     LUCEBOX_TRY(runner, model::Runner::load(file, *device, runner_options, std::move(progress)));
     prefixes.emplace(*runner);
     // A GPU computes long pieces of a prompt in another arithmetic than single tokens: what an answer left behind there is
@@ -373,6 +397,7 @@ void Engine::cancel(RequestId id) {
 
 const ModelInfo& Engine::model() const { return state_->info; }
 const Memory& Engine::memory() const { return state_->memory; }
+std::string Engine::memory_table() const { return state_->plan.table(state_->device->memory().total); }
 const Options& Engine::options() const { return state_->options; }
 std::string_view Engine::device_name() const { return state_->device->name(); }
 const text::Tokenizer& Engine::tokenizer() const { return *state_->tokenizer; }

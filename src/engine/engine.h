@@ -141,6 +141,7 @@ public:
 
     const ModelInfo& model() const;
     const Memory& memory() const;
+    std::string memory_table() const; // what was planned at load, for people
     const Options& options() const;
     std::string_view device_name() const;
     const text::Tokenizer& tokenizer() const;

@@ -77,11 +77,9 @@ private:
         }));
         progress.finish();
         const engine::ModelInfo& model = engine->model();
-        const engine::Memory& memory = engine->memory();
         summary_ = fmt::format("{} ({}, {}, context {}, {} at once) on {}", model.name, model.architecture, model.quantisation,
                                model.context, engine->options().sequences, engine->device_name());
-        log_info("memory: weights {}, keys and values {}, recurrent state {}, scratch {}", human_bytes(memory.weights),
-                 human_bytes(memory.kv), human_bytes(memory.recurrent), human_bytes(memory.scratch));
+        log_info("{}", engine->memory_table());
         if (!engine->chat_template()) log_warning("the model has no usable chat template: only /v1/completions will work");
         api.set_ready(server::make_backend(std::move(engine)));
         return Ok{};

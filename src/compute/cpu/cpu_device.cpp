@@ -15,6 +15,7 @@
 #include <cstring>
 #include <limits>
 #include <new>
+#include <unistd.h>
 #include <numeric>
 #ifdef __linux__
 #include <sys/mman.h>
@@ -112,6 +113,13 @@ public:
     void download(std::span<std::byte> to, const std::byte* from) override { std::memcpy(to.data(), from, to.size()); }
     void copy(std::byte* to, const std::byte* from, std::size_t bytes) override { std::memmove(to, from, bytes); }
     void zero(std::byte* at, std::size_t bytes) override { std::memset(at, 0, bytes); }
+
+    // All of the machine's: what other programs use now may be gone when it is needed, and swapped out until then.
+    DeviceMemory memory() const override {
+        const auto bytes =
+            static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGE_SIZE));
+        return {bytes, bytes};
+    }
 
     KvBytes kv_bytes(const KvView& shape) const override { return Attention::bytes(shape); }
     void move_tokens(const KvView& cache, std::size_t slot, std::size_t first, std::span<const std::int32_t> from) override {

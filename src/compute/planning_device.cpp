@@ -1,0 +1,110 @@
+#include "compute/planning_device.h"
+
+#include "gguf/blocks.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace lucebox::compute {
+namespace {
+
+constexpr std::uint64_t gpu_alignment = 256; // of what a GPU allocates
+
+class PlannedBuffer final : public Buffer {
+public:
+    explicit PlannedBuffer(std::size_t bytes) { bytes_ = bytes; }
+};
+
+class PlannedMatrix final : public Matrix {
+public:
+    PlannedMatrix(const gguf::Tensor& tensor, std::uint64_t bytes) {
+        inputs_ = tensor.shape[0];
+        outputs_ = tensor.rows();
+        bytes_ = static_cast<std::size_t>(bytes);
+    }
+};
+
+// Small weights are really read: rotation factors are looked at while a model is bound.
+class VectorBuffer final : public Buffer {
+public:
+    explicit VectorBuffer(const gguf::Tensor& tensor) : values_(tensor.elements()) {
+        gguf::dequantise_row(tensor.type, tensor.data, values_);
+        data_ = reinterpret_cast<std::byte*>(values_.data());
+        bytes_ = values_.size() * sizeof(float);
+    }
+
+private:
+    std::vector<float> values_;
+};
+
+class PlanningDevice final : public Device {
+public:
+    explicit PlanningDevice(const Device* like) : like_(like) {}
+
+    std::string_view name() const override { return "plan"; }
+    Result<std::unique_ptr<Buffer>> allocate(std::size_t bytes) override {
+        return std::unique_ptr<Buffer>(std::make_unique<PlannedBuffer>(bytes));
+    }
+    void upload(std::byte*, std::span<const std::byte>) override {}
+    void download(std::span<std::byte> to, const std::byte* from) override {
+        if (from) std::memcpy(to.data(), from, to.size());
+        else std::ranges::fill(to, std::byte{0});
+    }
+    void copy(std::byte*, const std::byte*, std::size_t) override {}
+    void zero(std::byte*, std::size_t) override {}
+
+    std::uint64_t matrix_bytes(const gguf::Tensor& tensor) const override {
+        if (like_) return like_->matrix_bytes(tensor);
+        return (tensor.data.size() + gpu_alignment - 1) / gpu_alignment * gpu_alignment;
+    }
+    std::uint64_t prepared_bytes(std::size_t rows, std::size_t context) const override {
+        return like_ ? like_->prepared_bytes(rows, context) : 0;
+    }
+    KvBytes kv_bytes(const KvView& shape) const override {
+        if (like_) return like_->kv_bytes(shape);
+        const std::size_t each = shape.slots * shape.capacity * shape.kv_heads * shape.head_dim * dtype_bytes(shape.type);
+        return {each, each};
+    }
+    void move_tokens(const KvView&, std::size_t, std::size_t, std::span<const std::int32_t>) override {}
+
+    Result<std::unique_ptr<Matrix>> load_matrix(const gguf::Tensor& tensor) override {
+        return std::unique_ptr<Matrix>(std::make_unique<PlannedMatrix>(tensor, matrix_bytes(tensor)));
+    }
+    Result<Vector> load_vector(const gguf::Tensor& tensor) override {
+        if (!gguf::block_format(tensor.type).dequantisable) {
+            return Error{ErrorKind::unsupported, std::string(tensor.name) + " has a type that cannot be read as numbers"};
+        }
+        Vector vector;
+        vector.size = tensor.elements();
+        vector.buffer = std::make_unique<VectorBuffer>(tensor);
+        return vector;
+    }
+
+    Status prepare(std::size_t, std::size_t) override { return Ok{}; }
+    void begin_step(const StepPlan&) override {}
+    void end_step() override {}
+    void embed(const Matrix&, float, Tensor) override {}
+    void rms_norm(Tensor, const Vector&, float, Tensor) override {}
+    void add_rms_norm(Tensor, const Vector&, float, Tensor) override {}
+    void project(Tensor, std::span<const Projection>) override {}
+    void gated_project(Tensor, const Matrix&, const Matrix&, Activation, Tensor) override {}
+    void attention(const AttentionArgs&) override {}
+    void store_kv(const AttentionArgs&) override {}
+    void delta_net(const DeltaNetArgs&) override {}
+    void gather_outputs(Tensor, Tensor) override {}
+    void store_columns(Tensor, Tensor, std::size_t) override {}
+    void top_k(Tensor, std::size_t, std::int32_t*, float*) override {}
+    void best_tokens(Tensor, std::int32_t*) override {}
+    double measure_read_rate(std::size_t) override { return 0; }
+    bool supports_kv(DType type) const override { return !like_ || like_->supports_kv(type); }
+    std::size_t padded_rows(std::size_t rows) const override { return like_ ? like_->padded_rows(rows) : rows; }
+
+private:
+    const Device* like_;
+};
+
+} // namespace
+
+std::unique_ptr<Device> make_planning_device(const Device* like) { return std::make_unique<PlanningDevice>(like); }
+
+} // namespace lucebox::compute

@@ -1,0 +1,85 @@
+#include "engine/memory_plan.h"
+
+#include "compute/planning_device.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+namespace lucebox::engine {
+namespace {
+
+constexpr double gib = 1024.0 * 1024 * 1024;
+constexpr std::size_t context_step = 256;
+// A CUDA context takes 300 to 500 MB, a card's own bookkeeping about two percent of it.
+constexpr double context_bytes = 512.0 * 1024 * 1024, card_share = 0.98;
+
+double in_gib(std::uint64_t bytes) { return static_cast<double>(bytes) / gib; }
+
+} // namespace
+
+std::uint64_t usable_card_bytes(double size) {
+    return static_cast<std::uint64_t>(std::max(0.0, size * gib * card_share - context_bytes));
+}
+
+std::string MemoryPlan::table(std::uint64_t budget) const {
+    std::string text = fmt::format("memory in GiB, {} sequence{} of {} tokens\n", sequences, sequences == 1 ? "" : "s", context);
+    const std::pair<const char*, std::uint64_t> parts[] = {
+        {"weights", weights}, {"keys and values", kv}, {"recurrent state", recurrent}, {"scratch", scratch}, {"draft model", draft}};
+    for (const auto& [name, bytes] : parts) {
+        if (bytes > 0) text += fmt::format("  {:<16} {:>8.2f}\n", name, in_gib(bytes));
+    }
+    text += fmt::format("  {:<16} {:>8.2f}", "total", in_gib(total()));
+    if (budget > 0) text += fmt::format(" of {:.2f}", in_gib(budget));
+    return text + "\n";
+}
+
+Result<MemoryPlanner> MemoryPlanner::create(const gguf::ModelFile& file, const compute::Device* like,
+                                            const model::RunnerOptions& options) {
+    auto device = compute::make_planning_device(like);
+    LUCEBOX_TRY(auto runner, model::Runner::load(file, *device, options));
+    return MemoryPlanner(std::move(device), std::move(runner));
+}
+
+Result<MemoryPlan> MemoryPlanner::plan(std::size_t context) const {
+    cache::CacheOptions options = runner_->cache().options();
+    options.capacity = context + compute::max_tree_rows;
+    LUCEBOX_TRY(const auto cache, cache::Cache::create(*device_, runner_->model().layers(), options));
+    MemoryPlan plan;
+    plan.weights = runner_->model().weight_bytes();
+    plan.kv = cache.kv_bytes();
+    plan.recurrent = cache.recurrent_bytes();
+    plan.scratch = runner_->scratch_bytes() + device_->prepared_bytes(runner_->options().rows, options.capacity);
+    plan.context = context;
+    plan.sequences = options.slots;
+    return plan;
+}
+
+Result<std::size_t> MemoryPlanner::largest_context(std::size_t most, std::uint64_t budget) const {
+    const auto fits = [&](std::size_t context) -> Result<bool> {
+        LUCEBOX_TRY(const MemoryPlan planned, plan(context));
+        return planned.total() <= budget;
+    };
+    LUCEBOX_TRY(const bool all, fits(most));
+    if (all) return most;
+    std::size_t low = 0, high = most / context_step + 1; // in steps: low fits (or is nothing), high does not
+    while (high - low > 1) {
+        const std::size_t middle = (low + high) / 2;
+        LUCEBOX_TRY(const bool some, fits(middle * context_step));
+        (some ? low : high) = middle;
+    }
+    return low * context_step;
+}
+
+Status MemoryPlanner::check(const MemoryPlan& plan, std::uint64_t budget) const {
+    if (plan.total() <= budget) return Ok{};
+    LUCEBOX_TRY(const std::size_t largest, largest_context(plan.context, budget));
+    const std::string message = fmt::format("{} sequence{} of {} tokens need {:.2f} GiB; {:.2f} are there", plan.sequences,
+                                            plan.sequences == 1 ? "" : "s", plan.context, in_gib(plan.total()), in_gib(budget));
+    if (largest > 0) return Error{ErrorKind::out_of_memory, message, fmt::format("use --context {} or less", largest)};
+    if (plan.sequences > 1) return Error{ErrorKind::out_of_memory, message, "use fewer --sequences, or a smaller quantisation"};
+    return Error{ErrorKind::out_of_memory, message, "choose a smaller quantisation"};
+}
+
+} // namespace lucebox::engine

@@ -1,0 +1,54 @@
+// What a model takes on a device, before anything is loaded: weights, caches and scratch for so many sequences of so many
+// tokens; and the longest context that fits.
+//
+// The numbers are those of the code that allocates: the model is bound to a device that only counts.
+#pragma once
+
+#include "compute/device.h"
+#include "gguf/model_file.h"
+#include "model/runner.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace lucebox::engine {
+
+struct MemoryPlan { // bytes
+    std::uint64_t weights = 0;
+    std::uint64_t kv = 0;        // keys and values of all sequences
+    std::uint64_t recurrent = 0; // states, convolution tails, inputs of uncommitted rows
+    std::uint64_t scratch = 0;   // activations of one step, logits, workspace of the device
+    std::uint64_t draft = 0;     // of a draft model, once one is used
+    std::size_t context = 0, sequences = 0;
+
+    std::uint64_t total() const { return weights + kv + recurrent + scratch + draft; }
+    // A line for each part and one for the sum, "of" the budget if there is one (not 0).
+    std::string table(std::uint64_t budget) const;
+};
+
+class MemoryPlanner {
+public:
+    // `like`: the device planned for, or none for a GPU that is not here. `options.context` plays no role.
+    static Result<MemoryPlanner> create(const gguf::ModelFile& file, const compute::Device* like,
+                                        const model::RunnerOptions& options);
+
+    std::size_t trained_context() const { return runner_->model().trained_context(); }
+    Result<MemoryPlan> plan(std::size_t context) const;
+    // The largest context up to `most` that fits `budget` bytes, in steps of 256 tokens; 0: not even the smallest.
+    Result<std::size_t> largest_context(std::size_t most, std::uint64_t budget) const;
+    // ErrorKind::out_of_memory, naming what is needed, what is there, and what would fit.
+    Status check(const MemoryPlan& plan, std::uint64_t budget) const;
+
+private:
+    MemoryPlanner(std::unique_ptr<compute::Device> device, std::unique_ptr<model::Runner> runner)
+        : device_(std::move(device)), runner_(std::move(runner)) {}
+
+    std::unique_ptr<compute::Device> device_;
+    std::unique_ptr<model::Runner> runner_;
+};
+
+// What of a card's nominal memory a program can have: the driver, its context and the desktop keep the rest.
+std::uint64_t usable_card_bytes(double gib);
+
+} // namespace lucebox::engine
