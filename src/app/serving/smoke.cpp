@@ -1,6 +1,7 @@
 // lucebox smoke: asks a running server what a client would, and says whether it answers as one expects.
 //
-// /props has the fields that tools read; a streamed chat brings text; a forced tool call is made, if the build has tools.
+// /props has the fields that tools read; a streamed chat brings text; a forced tool call is made, if the build has
+// tools.
 #include "app/commands.h"
 #include "app/serving/api_keys.h"
 
@@ -27,8 +28,10 @@ struct Reply {
 
 class Client {
 public:
-    Client(std::string url, std::string key, std::chrono::milliseconds timeout) : url_(std::move(url)), key_(std::move(key)), timeout_(timeout) {
-        while (url_.ends_with('/')) url_.pop_back();
+    Client(std::string url, std::string key, std::chrono::milliseconds timeout)
+        : url_(std::move(url)), key_(std::move(key)), timeout_(timeout) {
+        while (url_.ends_with('/'))
+            url_.pop_back();
     }
 
     // GET when `body` is null.
@@ -47,15 +50,18 @@ public:
         curl_easy_setopt(curl.get(), CURLOPT_HTTPHEADER, headers.get());
         if (!body.is_null()) curl_easy_setopt(curl.get(), CURLOPT_COPYPOSTFIELDS, text.c_str());
         curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &reply.body);
-        curl_easy_setopt(curl.get(), CURLOPT_WRITEFUNCTION, +[](char* data, std::size_t size, std::size_t count, void* out) -> std::size_t {
-            auto& text_so_far = *static_cast<std::string*>(out);
-            if (text_so_far.size() + size * count > most_bytes) return 0;
-            text_so_far.append(data, size * count);
-            return size * count;
-        });
+        curl_easy_setopt(
+            curl.get(), CURLOPT_WRITEFUNCTION,
+            +[](char* data, std::size_t size, std::size_t count, void* out) -> std::size_t {
+                auto& text_so_far = *static_cast<std::string*>(out);
+                if (text_so_far.size() + size * count > most_bytes) return 0;
+                text_so_far.append(data, size * count);
+                return size * count;
+            });
         const auto begin = std::chrono::steady_clock::now();
         if (const CURLcode code = curl_easy_perform(curl.get()); code != CURLE_OK) {
-            return Error{ErrorKind::unavailable, fmt::format("{}: {}", address, curl_easy_strerror(code)), "is the server running? lucebox serve, or name another with --url"};
+            return Error{ErrorKind::unavailable, fmt::format("{}: {}", address, curl_easy_strerror(code)),
+                         "is the server running? lucebox serve, or name another with --url"};
         }
         reply.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
         curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &reply.status);
@@ -72,28 +78,37 @@ struct Finding {
     bool fine = false;
 };
 
-Json parse(const std::string& text) { return Json::parse(text, nullptr, false); }
+Json parse(const std::string& text) {
+    return Json::parse(text, nullptr, false);
+}
 
-std::string what_failed(const Reply& reply) { return fmt::format("status {}: {}", reply.status, reply.body.substr(0, 200)); }
+std::string what_failed(const Reply& reply) {
+    return fmt::format("status {}: {}", reply.status, reply.body.substr(0, 200));
+}
 
 Result<Finding> check_props(const Client& client, bool& tools) {
     LUCEBOX_TRY(const Reply reply, client.ask("/props"));
     const Json props = parse(reply.body);
     if (reply.status != 200 || !props.is_object()) return Finding{"props", what_failed(reply)};
     std::string missing;
-    for (const char* key : {"default_generation_settings", "model_alias", "model_path", "build_info", "speculative_mode", "runtime"}) {
+    for (const char* key :
+         {"default_generation_settings", "model_alias", "model_path", "build_info", "speculative_mode", "runtime"}) {
         if (!props.contains(key)) missing += fmt::format(" {}", key);
     }
     for (const char* key : {"n_ctx", "temperature", "top_p", "top_k", "min_p"}) {
-        if (!props.value("default_generation_settings", Json::object()).contains(key)) missing += fmt::format(" {}", key);
+        if (!props.value("default_generation_settings", Json::object()).contains(key))
+            missing += fmt::format(" {}", key);
     }
     if (!missing.empty()) return Finding{"props", "lacks" + missing};
     tools = props.value("capabilities", Json::object()).value("tools_supported", false);
-    return Finding{"props", props["build_info"].is_string() ? props["build_info"].get<std::string>() : "no build_info", props["build_info"].is_string()};
+    return Finding{"props", props["build_info"].is_string() ? props["build_info"].get<std::string>() : "no build_info",
+                   props["build_info"].is_string()};
 }
 
 Result<Finding> check_stream(const Client& client) {
-    const Json body{{"messages", {{{"role", "user"}, {"content", "Say hello in one short sentence."}}}}, {"max_tokens", 32}, {"stream", true}};
+    const Json body{{"messages", {{{"role", "user"}, {"content", "Say hello in one short sentence."}}}},
+                    {"max_tokens", 32},
+                    {"stream", true}};
     LUCEBOX_TRY(const Reply reply, client.ask("/v1/chat/completions", body));
     if (reply.status != 200) return Finding{"chat", what_failed(reply)};
     std::size_t deltas = 0;
@@ -108,7 +123,8 @@ Result<Finding> check_stream(const Client& client) {
         const Json event = parse(line.substr(5));
         if (!event.is_object() || !event.contains("choices") || event["choices"].empty()) continue;
         const Json delta = event["choices"][0].value("delta", Json::object());
-        if (!delta.contains("content") || !delta["content"].is_string() || delta["content"].get<std::string>().empty()) continue;
+        if (!delta.contains("content") || !delta["content"].is_string() || delta["content"].get<std::string>().empty())
+            continue;
         text += delta["content"].get<std::string>();
         ++deltas;
     }
@@ -120,7 +136,11 @@ Result<Finding> check_tool(const Client& client) {
                     {"function",
                      {{"name", "report_status"},
                       {"description", "Reports whether all is well."},
-                      {"parameters", {{"type", "object"}, {"properties", {{"ok", {{"type", "boolean"}}}}}, {"required", {"ok"}}}}}}};
+                      {"parameters",
+                       {{"type", "object"},
+                        {"properties", {{"ok", {{"type", "boolean"}}}}},
+                        {"required", {"ok"}},
+                        {"additionalProperties", false}}}}}}; // else a small model goes on inventing arguments
     const Json body{{"messages", {{{"role", "user"}, {"content", "Report the status: all is well."}}}},
                     {"tools", {tool}},
                     {"tool_choice", {{"type", "function"}, {"function", {{"name", "report_status"}}}}},
@@ -129,10 +149,14 @@ Result<Finding> check_tool(const Client& client) {
     for (int i = 0; i < tool_tries; ++i) {
         LUCEBOX_TRY(reply, client.ask("/v1/chat/completions", body));
         const Json answer = parse(reply.body);
-        if (reply.status != 200 || !answer.is_object() || !answer.contains("choices") || answer["choices"].empty()) continue;
+        if (reply.status != 200 || !answer.is_object() || !answer.contains("choices") || answer["choices"].empty())
+            continue;
         const Json calls = answer["choices"][0].value("message", Json::object()).value("tool_calls", Json::array());
-        if (!calls.is_array() || calls.empty() || calls[0].value("function", Json::object()).value("name", "") != "report_status") continue;
-        if (parse(calls[0]["function"].value("arguments", "")).is_object()) return Finding{"tool call", fmt::format("made at try {}", i + 1), true};
+        if (!calls.is_array() || calls.empty() ||
+            calls[0].value("function", Json::object()).value("name", "") != "report_status")
+            continue;
+        if (parse(calls[0]["function"].value("arguments", "")).is_object())
+            return Finding{"tool call", fmt::format("made at try {}", i + 1), true};
     }
     return Finding{"tool call", "not made: " + what_failed(reply)};
 }
@@ -142,7 +166,8 @@ Result<Finding> check_tool(const Client& client) {
 Status smoke(const Invocation& invocation) {
     const Options& options = invocation.options;
     LUCEBOX_TRY(const std::vector<std::string> keys, api_keys(options));
-    const std::string url = options.is_set("url") ? options.text("url") : fmt::format("http://127.0.0.1:{}", options.integer("port"));
+    const std::string url =
+        options.is_set("url") ? options.text("url") : fmt::format("http://127.0.0.1:{}", options.integer("port"));
     const Client client(url, keys.empty() ? "" : keys.front(), options.duration("timeout"));
     bool tools = false;
     std::vector<Finding> findings;
@@ -162,7 +187,8 @@ Status smoke(const Invocation& invocation) {
     if (!tools) fmt::print("  {:<10} not asked for: the server says that it has no tools\n", "tool call");
     fmt::print("{}\n", fine ? "PASS" : "FAIL");
     if (fine) return Ok{};
-    return Error{ErrorKind::unavailable, fmt::format("the server at {} does not answer as it should", url), "its log says more"};
+    return Error{ErrorKind::unavailable, fmt::format("the server at {} does not answer as it should", url),
+                 "its log says more"};
 }
 
 } // namespace lucebox::app
