@@ -1,10 +1,12 @@
 // How close to a pure read does a persistent kernel come, whose loader runs ahead across grid barriers? Reads the bytes
 // of the 27B model phase by phase and computes nothing. `depth`: bulk copies that may be under way at once.
 //   nvcc -O3 -std=c++17 -gencode=arch=compute_90a,code=sm_90a -cudart static -o barriers barriers.cu
+#include "ptx.cuh"
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+
 #include <cuda_runtime.h>
 #include <vector>
 #define CK(x)                                                                                                          \
@@ -19,37 +21,6 @@ struct Phase {
     const uint8_t* data;
     uint32_t tiles;
 }; // tiles of TILE bytes; tiles 0: barrier only
-__device__ __forceinline__ uint32_t sa(const void* p) {
-    return (uint32_t)__cvta_generic_to_shared(p);
-}
-__device__ __forceinline__ void mb_init(uint32_t b, int n) {
-    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(b), "r"(n));
-}
-__device__ __forceinline__ void mb_arrive(uint32_t b) {
-    asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(b) : "memory");
-}
-__device__ __forceinline__ void mb_expect(uint32_t b, uint32_t n) {
-    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(b), "r"(n) : "memory");
-}
-__device__ __forceinline__ void mb_wait(uint32_t b, uint32_t ph) {
-    asm volatile(
-        "{\n.reg .pred p;\nW: mbarrier.try_wait.parity.shared.b64 p, [%0], %1;\n@p bra D;\nbra W;\nD:\n}" ::"r"(b),
-        "r"(ph)
-        : "memory");
-}
-__device__ __forceinline__ void bulk(uint32_t d, const void* s, uint32_t n, uint32_t b) {
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(d),
-                 "l"(s), "r"(n), "r"(b)
-                 : "memory");
-}
-__device__ __forceinline__ uint32_t ld_acq(const uint32_t* p) {
-    uint32_t v;
-    asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
-    return v;
-}
-__device__ __forceinline__ void red_rel(uint32_t* p) {
-    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(p) : "memory");
-}
 
 // 16 consumer warps, each owning every 16th tile of the CTA; warp 16 loads. Ring of `slots` tiles.
 template <int TILE, int WARPS>
