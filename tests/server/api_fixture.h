@@ -113,4 +113,24 @@ protected:
     std::unique_ptr<Server> server;
 };
 
+// A backend that thinks and calls tools, says what it is told to, and shows what its chat template was given.
+class ScriptedApi : public ApiTest {
+protected:
+    ScriptedApi() {
+        backend->template_source = "{{ tools }} <think> </think>";
+        backend->render = [this](const Json& variables) {
+            seen = variables;
+            return FakeBackend::chatml(variables);
+        };
+    }
+    void says(std::string text, engine::FinishReason reason = engine::FinishReason::stop) {
+        backend->script = [text = std::move(text), reason](FakeBackend::Submission& s) {
+            for (std::size_t at = 0; at < text.size(); at += 5) s.token('x', text.substr(at, 5));
+            s.finish(7, reason);
+        };
+    }
+
+    Json seen; // the template's variables, of the last render
+};
+
 } // namespace lucebox::server

@@ -9,21 +9,8 @@ using testing::HasSubstr;
 using testing::Not;
 using testing::StartsWith;
 
-class MessagesApi : public ApiTest {
+class MessagesApi : public ScriptedApi {
 protected:
-    MessagesApi() {
-        backend->template_source = "{{ tools }} <think> </think>";
-        backend->render = [this](const Json& variables) {
-            seen = variables;
-            return FakeBackend::chatml(variables);
-        };
-    }
-    void says(std::string text, engine::FinishReason reason = engine::FinishReason::stop) {
-        backend->script = [text = std::move(text), reason](FakeBackend::Submission& s) {
-            for (std::size_t at = 0; at < text.size(); at += 5) s.token('x', text.substr(at, 5));
-            s.finish(7, reason);
-        };
-    }
     RawResponse messages(std::string_view fields) {
         return post("/v1/messages?beta=true", fmt::format(R"({{"model":"claude-x","max_tokens":50,{}}})", fields));
     }
@@ -32,8 +19,6 @@ protected:
         for (const Json& event : events) list.push_back(event["type"]);
         return list;
     }
-
-    Json seen;
 };
 
 constexpr const char* kHi = R"("messages":[{"role":"user","content":"Hi"}])";

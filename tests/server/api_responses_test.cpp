@@ -8,24 +8,9 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-class ResponsesApi : public ApiTest {
+class ResponsesApi : public ScriptedApi {
 protected:
-    ResponsesApi() {
-        backend->template_source = "{{ tools }} <think> </think>";
-        backend->render = [this](const Json& variables) {
-            seen = variables;
-            return FakeBackend::chatml(variables);
-        };
-    }
-    void says(std::string text, engine::FinishReason reason = engine::FinishReason::stop) {
-        backend->script = [text = std::move(text), reason](FakeBackend::Submission& s) {
-            for (std::size_t at = 0; at < text.size(); at += 5) s.token('x', text.substr(at, 5));
-            s.finish(7, reason);
-        };
-    }
     RawResponse responses(std::string_view fields) { return post("/v1/responses", fmt::format(R"({{"model":"gpt-x",{}}})", fields)); }
-
-    Json seen;
 };
 
 constexpr const char* kTools = R"("tools":[{"type":"function","name":"run","strict":true,"parameters":{"type":"object","properties":{"n":{"type":"integer"}}}},
