@@ -81,6 +81,17 @@ TEST_F(MessagesApi, StreamsInTheOrderThatClientsParse) {
     EXPECT_EQ(list[list.size() - 2]["usage"]["output_tokens"], 7);
 }
 
+TEST_F(MessagesApi, RefusesThreadsInTheFormThatClientsRecoverFrom) {
+    says("x");
+    start();
+    const auto response = messages(std::string(kHi) + R"(,"thread":{"type":"create"})");
+    EXPECT_EQ(response.status, 400);
+    const Json error = json(response)["error"];
+    EXPECT_EQ(error["details"], (Json{{"error_code", "thread_unsupported_request"}, {"unsupported", {"thread"}}}));
+    EXPECT_THAT(error["message"].get<std::string>(), HasSubstr("whole conversation"));
+    EXPECT_EQ(messages(std::string(kHi) + R"(,"thread":null)").status, 200);
+}
+
 TEST_F(MessagesApi, SaysWhyItStopped) {
     says("abc", engine::FinishReason::length);
     start();

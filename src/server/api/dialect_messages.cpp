@@ -49,6 +49,7 @@ public:
         if (const auto most = fields_.integer("max_tokens", 1, INT32_MAX)) out_["max_tokens"] = *most;
         else if (!counts) fields_.refuse("max_tokens", "max_tokens is missing.");
         if (const auto stops = fields_.strings("stop_sequences", 64); !stops.empty()) out_["stop"] = stops;
+        refuse_thread();
         read_system();
         read_messages();
         read_tools();
@@ -62,6 +63,14 @@ private:
     void copy(std::initializer_list<const char*> names) {
         for (const char* name : names)
             if (const Json* value = fields_.any(name)) out_[name] = *value;
+    }
+
+    // {"type":"create"} or {"type":"continue"}: only the newest messages would follow.
+    void refuse_thread() {
+        if (fields_.object("thread") == nullptr) return;
+        ApiError error = unsupported_field("thread", "This server holds no message threads; send the whole conversation, without \"thread\".");
+        error.code = threads_unsupported_code;
+        fields_.fail(error);
     }
 
     void read_system() {

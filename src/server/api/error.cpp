@@ -94,9 +94,10 @@ std::string_view anthropic_type(int status) {
 
 std::string anthropic_error_json(const ApiError& error, std::string_view request_id) {
     const int status = error.status == 429 ? 529 : error.status;
-    return to_text({{"type", "error"},
-                    {"error", {{"type", anthropic_type(status)}, {"message", error.message}}},
-                    {"request_id", request_id}});
+    Json inner{{"type", anthropic_type(status)}, {"message", error.message}};
+    // Clients that would have the server hold their conversation go on without, if the refusal has this form.
+    if (error.code == threads_unsupported_code) inner["details"] = {{"error_code", error.code}, {"unsupported", Json::array({"thread"})}};
+    return to_text({{"type", "error"}, {"error", std::move(inner)}, {"request_id", request_id}});
 }
 
 std::string error_body(const ApiError& error, const Request& request) {

@@ -22,6 +22,8 @@ struct ApiError {
     int retry_after = 0; // seconds; 0: no Retry-After header
 };
 
+constexpr std::string_view threads_unsupported_code = "thread_unsupported_request"; // of /v1/messages
+
 // Either a value or the error to send.
 template <class T>
 using Answer = std::variant<T, ApiError>;
