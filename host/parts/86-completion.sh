@@ -1,6 +1,6 @@
 # --- lucebox completion -----------------------------------------------------------------------------------------------------------------
 
-COMMANDS='check pull models serve run install uninstall start stop restart enable disable status logs print-run update config autotune smoke bench doctor completion version help'
+COMMANDS='check pull models serve run install uninstall start stop restart enable disable status logs print-run update config connect claude top autotune smoke bench doctor completion version help'
 
 completion_command() {
     case ${1:-} in

@@ -14,6 +14,10 @@ lucebox: a local LLM server in a container
   install, uninstall          write or remove a user systemd service
   start, stop, restart, enable, disable, status, logs [journalctl's options]
 
+  connect CLIENT              settings for claude, codex, opencode, aider, openwebui
+  claude [-- ARGUMENT...]     Claude Code with the running server behind it
+  top                         watch what the running server does
+
   config [list|get KEY|set KEY=VALUE|unset KEY|path|edit|reset]
   update [--check|--rollback] renew this wrapper
   doctor [--bundle]           look for the usual causes of trouble
@@ -52,11 +56,28 @@ main() {
     update) update_command "$@" ;;
     doctor) doctor_command "$@" ;;
     completion) completion_command "$@" ;;
-    smoke) run_beside_server smoke "$@" ;;
+    smoke | top) run_beside_server "$command" "$@" ;;
+    connect) connect_command "$@" ;;
+    claude) claude_command "$@" ;;
     models | run | bench | autotune | tokenize | generate | logits | quantize) run_in_image "$command" "$@" ;;
     -*) usage_error "there is no option $command before a command" 'lucebox help' ;;
     *) other_command "$command" "$@" ;;
     esac
+}
+
+# Inside the container the server has another port than here.
+connect_command() {
+    load_settings
+    run_beside_server connect --shown-url "http://127.0.0.1:$PORT" "$@"
+}
+
+claude_command() {
+    local settings
+    command -v claude >/dev/null || die 'claude is not on the PATH' 'install Claude Code, or see lucebox connect claude'
+    settings=$(connect_command claude) || exit $?
+    eval "$settings" # lines of export, written by our own program
+    [ "${1:-}" != -- ] || shift
+    exec claude "$@"
 }
 
 # The image may know commands that this wrapper doesn't; a slip of the finger should not start a container.

@@ -34,6 +34,10 @@ Status config(const Invocation& invocation);
 Status version(const Invocation& invocation);
 Status autotune(const Invocation& invocation);
 Status smoke(const Invocation& invocation);
+Status connect(const Invocation& invocation);
+Status claude(const Invocation& invocation);
+Status codex(const Invocation& invocation);
+Status top(const Invocation& invocation);
 Status healthcheck(const Invocation& invocation);
 
 // What several commands take from their options.

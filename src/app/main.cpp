@@ -27,6 +27,7 @@ constexpr std::array implementations{
     Command{"generate", generate}, Command{"logits", logits},     Command{"tokenize", tokenize},
     Command{"draft", draft},       Command{"quantize", quantize}, Command{"bench", bench},       Command{"config", config}, Command{"version", version},
     Command{"autotune", autotune}, Command{"smoke", smoke},       Command{"healthcheck", healthcheck},
+    Command{"connect", connect},   Command{"claude", claude},     Command{"codex", codex},   Command{"top", top},
 };
 
 LogLevel level_of(const std::string& name) {

@@ -22,6 +22,10 @@ constexpr std::array commands{
     CommandSpec{"config", "[ACTION] [KEY[=VALUE]]...", "Show settings and where they came from (list, get), or change the file (set, unset, path, edit, reset)."},
     CommandSpec{"autotune", "", "Say what this machine's GPU can serve, and why."},
     CommandSpec{"smoke", "", "Ask a running server what a client would, and say whether it answers as it should."},
+    CommandSpec{"connect", "CLIENT", "Show the settings with which claude, codex, opencode, aider or openwebui finds the running server."},
+    CommandSpec{"claude", "[-- ARGUMENT...]", "Start Claude Code with the running server behind it."},
+    CommandSpec{"codex", "[-- ARGUMENT...]", "Start Codex with the running server behind it."},
+    CommandSpec{"top", "", "Watch what the running server does."},
     CommandSpec{"healthcheck", "", "Ask the server on this machine whether it is ready; for containers."},
     CommandSpec{"version", "", "Say which build this is."},
 };
@@ -31,8 +35,9 @@ constexpr std::string_view with_engine = "serve run config";
 constexpr std::string_view with_runner = "serve run generate logits draft bench config";
 constexpr std::string_view with_sequences = "serve check config";
 constexpr std::string_view with_server = "serve config";
-constexpr std::string_view with_port = "serve smoke healthcheck config";
-constexpr std::string_view with_keys = "serve smoke config";
+constexpr std::string_view with_port = "serve smoke connect claude codex top healthcheck config";
+constexpr std::string_view with_keys = "serve smoke connect claude codex top config";
+constexpr std::string_view asks_server = "smoke connect claude codex top";
 constexpr std::string_view with_sampling = "run generate";
 
 constexpr std::array options{
@@ -94,9 +99,13 @@ constexpr std::array options{
     OptionSpec{"prompts", list, "bench", "", "", "bench", "Further lengths of prompts to measure: 512,2048,8192."},
     OptionSpec{"contexts", list, "bench", "", "", "bench", "Further contexts to decode behind: 8192,32768."},
     OptionSpec{"rows", list, "bench", "", "", "bench", "Steps of so many rows to measure, as a chain and as a tree: 1,16,64."},
-    OptionSpec{"url", text, "smoke", "", "", "smoke", "Server to ask; the one on this machine if absent."},
-    OptionSpec{"timeout", duration, "smoke", "60s", "1s..", "smoke", "How long one answer may take."},
+    OptionSpec{"url", text, "smoke", "", "", asks_server, "Server to ask; the one on this machine if absent."},
+    OptionSpec{"timeout", duration, "smoke", "60s", "1s..", asks_server, "How long one answer may take."},
     OptionSpec{"tools", boolean, "smoke", "true", "", "smoke", "Ask for a tool call too, where the server has tools."},
+    OptionSpec{"write", boolean, "connect", "false", "", "connect", "Write the settings to the file of their own that the client reads here, if it is not there yet."},
+    OptionSpec{"shown-url", text, "connect", "", "", "connect", "The server's address as clients see it, where they see another than this command does."},
+    OptionSpec{"interval", duration, "top", "1s", "100ms..", "top", "How often it looks."},
+    OptionSpec{"once", boolean, "top", "false", "", "top", "Look once, without drawing over it."},
     OptionSpec{"json", boolean, "output", "false", "", "check models generate tokenize bench config autotune version",
                "Print JSON for programs."},
 };

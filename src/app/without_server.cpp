@@ -22,6 +22,10 @@ Status run(const Invocation&) { return not_built("run"); }
 Status models(const Invocation&) { return not_built("models"); }
 Status autotune(const Invocation&) { return not_built("autotune"); }
 Status smoke(const Invocation&) { return not_built("smoke"); }
+Status connect(const Invocation&) { return not_built("connect"); }
+Status claude(const Invocation&) { return not_built("claude"); }
+Status codex(const Invocation&) { return not_built("codex"); }
+Status top(const Invocation&) { return not_built("top"); }
 Status healthcheck(const Invocation&) { return not_built("healthcheck"); }
 Result<std::vector<std::string>> enter(std::span<const char* const>, const Environment&) { return not_built("entry"); }
 

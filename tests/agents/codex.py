@@ -1,12 +1,11 @@
-"""Codex (codex-bin): once with the models it asks the server for, once with what it assumes of an unknown model."""
+"""Codex (codex-bin): with the models it is told of, with what it assumes of an unknown one, and as `lucebox codex` starts it."""
 import json
-import shutil
 import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
-from task import ANSWER, PROMPT, Task, call
+from task import ANSWER, LUCEBOX, PROMPT, Task, call
 
 CODEX = Path(sys.executable).with_name("codex")
 RULES = [
@@ -25,17 +24,31 @@ wire_api = "responses"
 """
 
 
-def main(with_catalog):
+def command(*words):
+    return [*words, "exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "--json", PROMPT]
+
+
+def main(with_catalog, with_launcher):
     task = Task(RULES)
     home = task.home / ".codex"
     home.mkdir()
+    if with_launcher:
+        got = task.run(command(LUCEBOX, "codex", "--url", task.server.url, "--"), CODEX_HOME=str(home), PATH=f"{CODEX.parent}:/usr/bin:/bin")
+    else:
+        got = run_with_settings(task, home, with_catalog)
+    tell(task, *got, "through lucebox codex" if with_launcher else f"{'with' if with_catalog else 'without'} the server's models", with_catalog)
+
+
+def run_with_settings(task, home, with_catalog):
     catalog = home / "models.json"
     if with_catalog:
         with urllib.request.urlopen(task.server.url + "/v1/models?client_version=1") as answer:
             catalog.write_bytes(answer.read())
     (home / "config.toml").write_text(SETTINGS.format(url=task.server.url, catalog=f'model_catalog_json = "{catalog}"' if with_catalog else ""))
-    code, out, errors = task.run([CODEX, "exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "--json", PROMPT],
-                                 CODEX_HOME=str(home), LUCEBOX_API_KEY="sk-lucebox")
+    return task.run(command(CODEX), CODEX_HOME=str(home), LUCEBOX_API_KEY="sk-lucebox")
+
+
+def tell(task, code, out, errors, how, with_catalog):
     items = [event["item"] for event in map(json.loads, out.splitlines()) if event["type"] == "item.completed"]
     said = [item["text"] for item in items if item["type"] == "agent_message"]
     run = [item["command"] for item in items if item["type"] == "command_execution"]
@@ -43,7 +56,7 @@ def main(with_catalog):
     if with_catalog and unknown:
         said.append("Codex does not know the model: " + out)
     version = subprocess.run([CODEX, "--version"], capture_output=True, text=True).stdout.strip()
-    task.verdict(f"{version} {'with' if with_catalog else 'without'} the server's models", said[-1] if said and code == 0 else out + errors, f"{len(run)} commands")
+    task.verdict(f"{version} {how}", said[-1] if said and code == 0 else out + errors, f"{len(run)} commands")
 
 
-main("--without-models" not in sys.argv)
+main("--without-models" not in sys.argv, "--launcher" in sys.argv)

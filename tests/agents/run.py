@@ -12,7 +12,7 @@ HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parents[1] / "build/agents"
 CLIENTS = {"litellm": ("litellm", [["litellm_calls.py"]]),
            "claude": ("claude-agent-sdk", [["claude_code.py"]]),
-           "codex": ("codex-bin", [["codex.py"], ["codex.py", "--without-models"]]),
+           "codex": ("codex-bin", [["codex.py"], ["codex.py", "--without-models"], ["codex.py", "--launcher"]]),
            "aider": ("aider-chat", [["aider.py"]]),
            "mini": ("mini-swe-agent", [["mini_swe_agent.py"]])}
 

@@ -6,8 +6,9 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "clients"))
-from scripted import ScriptedServer, call  # noqa: E402,F401: for the agents' scripts
+from scripted import ROOT, ScriptedServer, call  # noqa: E402,F401: for the agents' scripts
 
+LUCEBOX = Path(os.environ.get("LUCEBOX_BINARY", str(ROOT / "build/release/lucebox")))
 PROMPT = "Fix the greeting in greet.py, then run it."
 WRONG = 'def greet(name):\n    return "Helo " + name\n\n\nif __name__ == "__main__":\n    print(greet("world"))\n'
 RIGHT = WRONG.replace("Helo", "Hello")
@@ -30,7 +31,7 @@ class Task:
         self.server = ScriptedServer(rules(self.file) if callable(rules) else rules, *arguments, **settings)
 
     def environment(self, **more):
-        return {"PATH": os.environ["PATH"], "HOME": str(self.home), "NO_PROXY": "127.0.0.1", **more}
+        return {"PATH": os.environ["PATH"], "HOME": str(self.home), "NO_PROXY": "127.0.0.1", "LANG": "C.UTF-8", **more}
 
     def run(self, command, timeout=90, **variables):
         """(exit status, standard output, errors); 124 if it took too long."""

@@ -153,6 +153,8 @@ setup() { new_machine; a_model; }
     run ! ls "$BATS_TEST_TMPDIR"/lucebox-token*
 }
 @test "smoke asks the running server from inside" { echo running >"$FAKE/container.state"; lucebox smoke --timeout 60; exits 0; run grep -az exec "$FAKE/docker.log"; grep -aq smoke "$FAKE/docker.log"; }
+@test "connect shows the port that clients see" { echo running >"$FAKE/container.state"; LUCEBOX_PORT=8123 lucebox connect aider; exits 0; grep -aq 127.0.0.1:8123 "$FAKE/docker.log"; grep -aq aider "$FAKE/docker.log"; }
+@test "claude without Claude Code" { echo running >"$FAKE/container.state"; lucebox claude; exits 1; says 'lucebox connect claude'; }
 @test "smoke without a server" { lucebox smoke; exits 1; says 'no server is running'; }
 @test "--no-exec never enters the running container" { echo running >"$FAKE/container.state"; lucebox --no-exec smoke; docker_run; has_words --network container:lucebox; }
 @test "a command without the image" { touch "$FAKE/image.missing"; lucebox bench; exits 1; says 'lucebox pull'; }

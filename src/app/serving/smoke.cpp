@@ -3,75 +3,19 @@
 // /props has the fields that tools read; a streamed chat brings text; a forced tool call is made, if the build has
 // tools.
 #include "app/commands.h"
-#include "app/serving/api_keys.h"
+#include "app/serving/server_client.h"
 
-#include <curl/curl.h>
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include <array>
-#include <chrono>
-#include <memory>
+#include <string>
+#include <vector>
 
 namespace lucebox::app {
 namespace {
 
 using Json = nlohmann::json;
-constexpr std::size_t most_bytes = 16u << 20;
 constexpr int tool_tries = 3; // a small model may miss at first
-
-struct Reply {
-    long status = 0;
-    std::string body;
-    double seconds = 0;
-};
-
-class Client {
-public:
-    Client(std::string url, std::string key, std::chrono::milliseconds timeout)
-        : url_(std::move(url)), key_(std::move(key)), timeout_(timeout) {
-        while (url_.ends_with('/'))
-            url_.pop_back();
-    }
-
-    // GET when `body` is null.
-    Result<Reply> ask(const std::string& path, const Json& body = nullptr) const {
-        const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
-        if (!curl) return Error{ErrorKind::internal, "no HTTP client could be made"};
-        Reply reply;
-        const std::string address = url_ + path, text = body.is_null() ? "" : body.dump();
-        curl_slist* list = curl_slist_append(nullptr, "Content-Type: application/json");
-        if (!key_.empty()) list = curl_slist_append(list, ("Authorization: Bearer " + key_).c_str());
-        const std::unique_ptr<curl_slist, void (*)(curl_slist*)> headers(list, curl_slist_free_all);
-        curl_easy_setopt(curl.get(), CURLOPT_URL, address.c_str());
-        curl_easy_setopt(curl.get(), CURLOPT_PROTOCOLS_STR, "http,https");
-        curl_easy_setopt(curl.get(), CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(curl.get(), CURLOPT_TIMEOUT_MS, static_cast<long>(timeout_.count()));
-        curl_easy_setopt(curl.get(), CURLOPT_HTTPHEADER, headers.get());
-        if (!body.is_null()) curl_easy_setopt(curl.get(), CURLOPT_COPYPOSTFIELDS, text.c_str());
-        curl_easy_setopt(curl.get(), CURLOPT_WRITEDATA, &reply.body);
-        curl_easy_setopt(
-            curl.get(), CURLOPT_WRITEFUNCTION,
-            +[](char* data, std::size_t size, std::size_t count, void* out) -> std::size_t {
-                auto& text_so_far = *static_cast<std::string*>(out);
-                if (text_so_far.size() + size * count > most_bytes) return 0;
-                text_so_far.append(data, size * count);
-                return size * count;
-            });
-        const auto begin = std::chrono::steady_clock::now();
-        if (const CURLcode code = curl_easy_perform(curl.get()); code != CURLE_OK) {
-            return Error{ErrorKind::unavailable, fmt::format("{}: {}", address, curl_easy_strerror(code)),
-                         "is the server running? lucebox serve, or name another with --url"};
-        }
-        reply.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-        curl_easy_getinfo(curl.get(), CURLINFO_RESPONSE_CODE, &reply.status);
-        return reply;
-    }
-
-private:
-    std::string url_, key_;
-    std::chrono::milliseconds timeout_;
-};
 
 struct Finding {
     std::string name, text;
@@ -86,7 +30,7 @@ std::string what_failed(const Reply& reply) {
     return fmt::format("status {}: {}", reply.status, reply.body.substr(0, 200));
 }
 
-Result<Finding> check_props(const Client& client, bool& tools) {
+Result<Finding> check_props(const ServerClient& client, bool& tools) {
     LUCEBOX_TRY(const Reply reply, client.ask("/props"));
     const Json props = parse(reply.body);
     if (reply.status != 200 || !props.is_object()) return Finding{"props", what_failed(reply)};
@@ -105,7 +49,7 @@ Result<Finding> check_props(const Client& client, bool& tools) {
                    props["build_info"].is_string()};
 }
 
-Result<Finding> check_stream(const Client& client) {
+Result<Finding> check_stream(const ServerClient& client) {
     const Json body{{"messages", {{{"role", "user"}, {"content", "Say hello in one short sentence."}}}},
                     {"max_tokens", 32},
                     {"stream", true}};
@@ -131,7 +75,7 @@ Result<Finding> check_stream(const Client& client) {
     return Finding{"chat", fmt::format("{} pieces in {:.1f} s", deltas, reply.seconds), deltas > 0 && done};
 }
 
-Result<Finding> check_tool(const Client& client) {
+Result<Finding> check_tool(const ServerClient& client) {
     const Json tool{{"type", "function"},
                     {"function",
                      {{"name", "report_status"},
@@ -165,10 +109,7 @@ Result<Finding> check_tool(const Client& client) {
 
 Status smoke(const Invocation& invocation) {
     const Options& options = invocation.options;
-    LUCEBOX_TRY(const std::vector<std::string> keys, api_keys(options));
-    const std::string url =
-        options.is_set("url") ? options.text("url") : fmt::format("http://127.0.0.1:{}", options.integer("port"));
-    const Client client(url, keys.empty() ? "" : keys.front(), options.duration("timeout"));
+    LUCEBOX_TRY(const ServerClient client, ServerClient::of(options));
     bool tools = false;
     std::vector<Finding> findings;
     LUCEBOX_TRY(Finding props, check_props(client, tools));
@@ -187,7 +128,7 @@ Status smoke(const Invocation& invocation) {
     if (!tools) fmt::print("  {:<10} not asked for: the server says that it has no tools\n", "tool call");
     fmt::print("{}\n", fine ? "PASS" : "FAIL");
     if (fine) return Ok{};
-    return Error{ErrorKind::unavailable, fmt::format("the server at {} does not answer as it should", url),
+    return Error{ErrorKind::unavailable, fmt::format("the server at {} does not answer as it should", client.url()),
                  "its log says more"};
 }
 

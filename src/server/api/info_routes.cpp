@@ -46,6 +46,14 @@ Json model_entry(const ReadyModel& model, const std::string& id) {
             {"capabilities", std::move(capabilities)}};
 }
 
+// What an agent is told that has no words of its own for the model; short, since small models lose a long text's thread.
+constexpr const char* kAgentInstructions =
+    "You are a coding agent that works in the user's repository through the tools you are given. Look before you change: read the files "
+    "that matter, and search for what you need. Make the smallest change that does what is asked, in the style of the code around it, and "
+    "change files with the tools, never by only showing code. Then run what shows that it works: the program or its tests. If a command fails, "
+    "read what it says and try something else. Don't touch what you were not asked about, and don't commit unless asked. When the task is "
+    "done, say in a few sentences what you changed and what you ran; if you could not do it, say so and why.";
+
 // The list as Codex reads it, which it asks for with its version. All of these keys are needed there.
 Json codex_models(const ReadyModel& model) {
     Json efforts = Json::array();
@@ -61,7 +69,7 @@ Json codex_models(const ReadyModel& model) {
                                      {"visibility", "list"},
                                      {"supported_in_api", true},
                                      {"priority", 1},
-                                     {"base_instructions", ""},
+                                     {"base_instructions", kAgentInstructions},
                                      {"supports_reasoning_summaries", reasons},
                                      {"support_verbosity", false},
                                      {"default_verbosity", Json()},
