@@ -31,6 +31,8 @@ Result<engine::Options> engine_options(const Options& options, std::function<boo
     out.context = static_cast<std::size_t>(options.integer("context"));
     out.sequences = static_cast<std::size_t>(options.integer("sequences"));
     out.queue = static_cast<std::size_t>(options.integer("queue"));
+    out.client_queue = static_cast<std::size_t>(options.integer("client-queue"));
+    out.client_sequences = static_cast<std::size_t>(options.integer("client-sequences"));
     out.device = device_options(options);
     out.draft = options.path("draft");
     LUCEBOX_TRY(out.speculation, decode::parse_speculation(options.text("speculation")));

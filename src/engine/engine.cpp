@@ -5,6 +5,7 @@
 #include "engine/generation.h"
 #include "engine/memory_plan.h"
 #include "engine/prefix_cache.h"
+#include "engine/waiting_line.h"
 #include "gguf/model_file.h"
 #include "model/runner.h"
 
@@ -13,7 +14,6 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <deque>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -46,6 +46,11 @@ Result<ModelInfo> describe(const gguf::ModelFile& file) {
     return info;
 }
 
+LineLimits line_limits(const Options& options) {
+    const auto or_all = [](std::size_t limit) { return limit == 0 ? SIZE_MAX : limit; };
+    return {options.queue, or_all(options.client_queue), or_all(options.client_sequences)};
+}
+
 } // namespace
 
 struct Engine::State {
@@ -67,7 +72,7 @@ struct Engine::State {
 
     std::mutex mutex; // guards what follows
     std::condition_variable wake;
-    std::deque<std::unique_ptr<Generation>> waiting;
+    WaitingLine<std::unique_ptr<Generation>> waiting;
     std::unordered_set<RequestId> cancelled;
     Stats stats;
     RequestId next_id = 1;
@@ -83,7 +88,7 @@ struct Engine::State {
     decode::SpeculationStats speculation_of_retired;
     std::thread thread;
 
-    explicit State(gguf::ModelFile model_file) : file(std::move(model_file)) {}
+    State(gguf::ModelFile model_file, const Options& given) : file(std::move(model_file)), options(given), waiting(line_limits(given)) {}
 
     Status load(std::function<void(double)> progress);
     Status load_text();
@@ -185,9 +190,13 @@ bool Engine::State::admit() {
     std::unique_lock lock(mutex);
     wake.wait(lock, [&] { return stopping || !running.empty() || !waiting.empty(); });
     if (stopping) return false;
-    while (!waiting.empty() && running.size() < options.sequences) {
-        running.push_back(std::move(waiting.front()));
-        waiting.pop_front();
+    const auto running_of = [&](std::uint64_t client) {
+        return static_cast<std::size_t>(std::ranges::count_if(running, [&](const auto& generation) { return generation->client() == client; }));
+    };
+    while (running.size() < options.sequences) {
+        auto next = waiting.pop(running_of);
+        if (!next) break;
+        running.push_back(std::move(*next));
         lock.unlock();
         const auto [sequence, kept] = prefixes->claim(running.back()->prompt());
         running.back()->start(sequence, kept, *speculator);
@@ -203,11 +212,7 @@ void Engine::State::drop_cancelled() {
         const std::lock_guard lock(mutex);
         if (cancelled.empty()) return;
         ids.swap(cancelled);
-        std::erase_if(waiting, [&](auto& generation) {
-            if (!ids.contains(generation->id())) return false;
-            dropped.push_back(std::move(generation));
-            return true;
-        });
+        dropped = waiting.remove_if([&](const auto& generation) { return ids.contains(generation->id()); });
         stats.requests_cancelled += dropped.size();
     }
     for (auto& generation : dropped) generation->finish(FinishReason::cancelled);
@@ -303,11 +308,11 @@ bool Engine::State::device_failed() {
     const Status status = device->failure();
     if (status) return false;
     fail_all(status.error());
-    std::deque<std::unique_ptr<Generation>> refused;
+    std::vector<std::unique_ptr<Generation>> refused;
     {
         const std::lock_guard lock(mutex);
         failure = status.error();
-        refused.swap(waiting);
+        refused = waiting.remove_if([](const auto&) { return true; });
         stats.requests_failed += refused.size();
     }
     for (auto& generation : refused) generation->finish(FinishReason::error, status.error());
@@ -324,7 +329,7 @@ void Engine::State::run() {
     }
     const Error stopped{ErrorKind::unavailable, "the server is shutting down"};
     fail_all(stopped);
-    for (auto& generation : waiting) generation->finish(FinishReason::error, stopped);
+    for (auto& generation : waiting.remove_if([](const auto&) { return true; })) generation->finish(FinishReason::error, stopped);
 }
 
 Engine::Engine(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -340,8 +345,7 @@ Engine::~Engine() {
 
 Result<std::unique_ptr<Engine>> Engine::load(const Options& options, std::function<void(double)> progress) {
     LUCEBOX_TRY(auto file, gguf::ModelFile::open(options.model));
-    auto state = std::make_unique<State>(std::move(file));
-    state->options = options;
+    auto state = std::make_unique<State>(std::move(file), options);
     LUCEBOX_CHECK(state->load(std::move(progress)));
     State& running = *state;
     std::unique_ptr<Engine> engine(new Engine(std::move(state)));
@@ -364,6 +368,8 @@ Result<RequestId> Engine::submit(Request request, OnEvent on_event) {
                      "shorten the prompt, or start the server with a larger --context"};
     }
     if (request.reasoning && request.reasoning->close.empty()) return Error{ErrorKind::usage, "the end of the reasoning has no text"};
+    const std::uint64_t client = request.client;
+    const bool background = request.background;
     Guide guide(request, request.grammar ? token_trie() : nullptr);
     auto generation = std::make_unique<Generation>(std::move(request), std::move(guide), std::move(on_event), *state.tokenizer);
     RequestId id = 0;
@@ -373,14 +379,14 @@ Result<RequestId> Engine::submit(Request request, OnEvent on_event) {
             ++state.stats.requests_refused;
             return *state.failure;
         }
-        if (state.waiting.size() >= state.options.queue || state.stopping) {
+        const Status place = state.stopping ? Status(Error{ErrorKind::unavailable, "the server is shutting down"}) : state.waiting.check(client);
+        if (!place) {
             ++state.stats.requests_refused;
-            return Error{ErrorKind::unavailable, fmt::format("{} requests are waiting already", state.waiting.size()),
-                         "try again in a moment, or raise --queue"};
+            return place.error();
         }
         id = state.next_id++;
         generation->set_id(id);
-        state.waiting.push_back(std::move(generation));
+        state.waiting.push(std::move(generation), client, background);
     }
     state.wake.notify_all();
     return id;

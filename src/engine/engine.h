@@ -49,6 +49,8 @@ struct Request {
     bool show_special = false;            // control tokens appear in the text
     std::optional<Reasoning> reasoning;
     text::Grammar::Pointer grammar;       // of the answer, behind any reasoning; null: free text
+    std::uint64_t client = 0;             // whose it is: clients take turns
+    bool background = false;              // lets others go first
 };
 
 // Prompt tokens processed so far; sent at most a few times a second, and once with processed == total.
@@ -88,6 +90,8 @@ struct Options {
     std::size_t context = 0;        // tokens per sequence; 0: what the model was trained for, at most 8192 (CPU)
     std::size_t sequences = 4;      // requests that run side by side
     std::size_t queue = 64;         // requests that wait; more are refused with ErrorKind::unavailable
+    std::size_t client_queue = 0;     // of one client that wait; 0: as many as wait at all
+    std::size_t client_sequences = 0; // of one client that run; 0: as many as run at all
     bool reuse_prefixes = true;     // a request goes on from what an earlier one left behind; the results are the same
     compute::DeviceOptions device;
     std::filesystem::path draft;    // a DFlash draft of the model; empty: none

@@ -30,6 +30,7 @@ public:
     }
 
     RequestId id() const { return id_; }
+    std::uint64_t client() const { return request_.client; }
     void set_id(RequestId id) { id_ = id; }
     model::SequenceId sequence() const { return sequence_; }
     bool finished() const { return finished_; }

@@ -97,6 +97,35 @@ TEST_F(ApiLifecycle, AFullQueueIs429WithRetryAfter) {
         EXPECT_EQ(response.header("retry-after"), "1");
         EXPECT_EQ(json(response)["error"]["code"], "queue_full");
     }
+    // Codex tries again after 503 only.
+    const auto response = post("/v1/responses", R"({"input":"Hi"})");
+    EXPECT_EQ(response.status, 503);
+    EXPECT_EQ(response.header("retry-after"), "1");
+}
+
+TEST_F(ApiLifecycle, TheEngineLearnsWhoseEachRequestIs) {
+    keys = {"one", "two"};
+    backend->script = [](FakeBackend::Submission& s) { s.finish(0); };
+    start();
+    for (const char* key : {"Authorization: Bearer one", "x-api-key: one", "Authorization: bearer two"}) {
+        RawClient client(server->port());
+        const std::string body = chat_body();
+        const auto response = client.request(fmt::format("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n{}\r\nContent-Length: {}\r\n\r\n{}", key, body.size(), body));
+        EXPECT_EQ(response.status, 200);
+        EXPECT_EQ(response.header("x-queue-position"), "3"); // as many wait in this backend
+    }
+    EXPECT_EQ(backend->at(0).request.client, backend->at(1).request.client);
+    EXPECT_NE(backend->at(0).request.client, backend->at(2).request.client);
+}
+
+TEST_F(ApiLifecycle, WithoutKeysAnAddressIsAClientAndTasksOfChatProgramsWait) {
+    backend->script = [](FakeBackend::Submission& s) { s.finish(0); };
+    start();
+    chat();
+    post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"### Task:\nGenerate a title"}]})");
+    EXPECT_EQ(backend->at(0).request.client, backend->at(1).request.client);
+    EXPECT_FALSE(backend->at(0).request.background);
+    EXPECT_TRUE(backend->at(1).request.background);
 }
 
 TEST_F(ApiLifecycle, IfOneChoiceIsRefusedTheOthersAreCancelled) {

@@ -34,9 +34,8 @@ ApiError model_loading(double progress) {
             "",  "model_loading", 5};
 }
 
-ApiError queue_full() {
-    return {429, "rate_limit_error", "All sequences are busy and the queue is full; try again later.",
-            "",  "queue_full",       1};
+ApiError queue_full(const std::string& why) {
+    return {429, "rate_limit_error", why + "; try again later.", "", "queue_full", 1};
 }
 
 ApiError from_error(const Error& error, std::string param) {
@@ -67,6 +66,7 @@ std::string error_json(const ApiError& error) {
 bool is_anthropic(std::string_view path) { return path == "/v1/messages" || path.starts_with("/v1/messages/"); }
 
 int status_for(const ApiError& error, std::string_view path) {
+    if (path == "/v1/responses" && error.status == 429) return 503;
     if (!is_anthropic(path)) return error.status;
     return error.status == 429 || error.status == 503 ? 529 : error.status;
 }

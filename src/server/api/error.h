@@ -32,7 +32,7 @@ ApiError bad_field(std::string param, std::string message);
 ApiError unsupported_field(std::string param, std::string message);
 ApiError context_exceeded(std::size_t context, std::size_t prompt_tokens, std::size_t completion_tokens);
 ApiError model_loading(double progress);
-ApiError queue_full();
+ApiError queue_full(const std::string& why = "All sequences are busy and the queue is full");
 // For errors of the engine and the text layer. `param`: where to look, if the request is to blame.
 ApiError from_error(const Error& error, std::string param = {});
 
@@ -42,7 +42,8 @@ Headers error_headers(const ApiError& error);
 // Routes under /v1/messages speak Anthropic's dialect.
 bool is_anthropic(std::string_view path);
 std::string anthropic_error_json(const ApiError& error, std::string_view request_id);
-// Statuses differ too: what is 429 or 503 elsewhere is 529 there.
+// Statuses differ too: what is 429 or 503 elsewhere is 529 there. A full queue is 503 on /v1/responses, because Codex tries
+// again after that and not after 429.
 int status_for(const ApiError& error, std::string_view path);
 std::string error_body(const ApiError& error, const Request& request);
 // For the transport's own errors (401, 404, ...).

@@ -38,10 +38,14 @@ void Generation::submit_all(Backend& backend) {
         if (id)
             states_[i].id = *id;
         else
-            fail(id.error().kind == ErrorKind::unavailable ? queue_full() : from_error(id.error(), "messages"));
+            fail(id.error().kind == ErrorKind::unavailable ? queue_full(id.error().message) : from_error(id.error(), "messages"));
         wanted = id && !gone_; // a disconnect before the id was stored could not cancel this one
     }
-    if (!wanted) cancel_all();
+    if (!wanted) return cancel_all();
+    // How many are served before the last choice, at most: it may have its turn earlier.
+    const std::size_t waiting = backend.stats().waiting;
+    const std::lock_guard lock(mutex_);
+    if (waiting > 0) plan_.headers.emplace_back("x-queue-position", std::to_string(waiting));
 }
 
 void Generation::open() {

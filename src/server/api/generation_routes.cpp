@@ -64,6 +64,8 @@ struct Order {
     Headers headers;
     std::string id; // of the answer
     std::function<void(std::span<const Choice>)> on_complete;
+    std::uint64_t client = 0;
+    bool background = false;
 };
 
 // All choices of all prompts. Each has its own seed, derived from the request's, so that choices differ.
@@ -88,6 +90,8 @@ Answer<std::vector<engine::Request>> plan_choices(Order& order, std::size_t cont
             request.show_special = options.show_special || order.output.has_value();
             request.grammar = order.grammar;
             request.reasoning = order.reasoning;
+            request.client = order.client;
+            request.background = order.background;
             choices.push_back(std::move(request));
         }
     }
@@ -98,6 +102,7 @@ void generate(const StatePointer& state, const std::shared_ptr<Responder>& respo
     const auto& tokenizer = model.backend->tokenizer();
     if (const auto error = check_vocabulary(order.options, tokenizer)) return send_error(*responder, *error);
     order.format.prompt_tokens = order.prompts.front().size();
+    order.client = responder->request().client;
     auto choices = plan_choices(order, model.backend->model().context);
     if (const auto* error = std::get_if<ApiError>(&choices)) return send_error(*responder, *error);
 
@@ -144,6 +149,14 @@ Headers told_headers(const std::vector<std::string>& ignored) {
     return {{"x-lucebox-ignored", names}};
 }
 
+// What a chat program asks for beside the conversation, titles and the like: Open WebUI begins all of that with these
+// words. The person waits for the next answer, not for that.
+bool is_background(const Json& messages) {
+    if (messages.empty() || messages.back()["role"] != "user") return false;
+    const auto content = messages.back().find("content");
+    return content != messages.back().end() && content->is_string() && content->get_ref<const std::string&>().starts_with("### Task:");
+}
+
 struct ChatExtras {
     FormatOptions format;
     Headers headers;
@@ -161,6 +174,7 @@ void run_chat(const StatePointer& state, const std::shared_ptr<Responder>& respo
     auto& prompt = std::get<ChatPrompt>(answer);
 
     Order order{dialect, request.options, {}, std::move(extras.format), std::get<text::Grammar::Pointer>(grammar), {}, {}, std::move(extras.headers), std::move(extras.id), std::move(extras.on_complete)};
+    order.background = is_background(request.messages);
     const ModelStyle& style = model.prompts.style();
     const bool has_tools = !request.tools.is_null() && !request.tools.empty();
     if (style.reasons() || has_tools) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <arpa/inet.h>
+#include <cstring>
 
 namespace lucebox::server {
 namespace {
@@ -67,15 +68,33 @@ bool AccessPolicy::matches_key(std::string_view key) const {
     return found;
 }
 
+template <class Visit>
+void AccessPolicy::each_key(std::optional<std::string_view> authorization, std::optional<std::string_view> api_key, Visit&& visit) const {
+    if (api_key) visit(trimmed(*api_key));
+    constexpr std::string_view scheme = "bearer ";
+    if (authorization && equal_without_case(authorization->substr(0, scheme.size()), scheme)) visit(trimmed(authorization->substr(scheme.size())));
+}
+
 bool AccessPolicy::key_is_valid(std::optional<std::string_view> authorization,
                                 std::optional<std::string_view> api_key) const {
-    if (keys_.empty()) return true;
-    bool valid = api_key && matches_key(trimmed(*api_key));
-    constexpr std::string_view scheme = "bearer ";
-    if (authorization && equal_without_case(authorization->substr(0, scheme.size()), scheme)) {
-        valid |= matches_key(trimmed(authorization->substr(scheme.size())));
-    }
+    bool valid = keys_.empty();
+    each_key(authorization, api_key, [&](std::string_view key) { valid |= matches_key(key); });
     return valid;
+}
+
+std::uint64_t AccessPolicy::client_of(std::optional<std::string_view> authorization, std::optional<std::string_view> api_key,
+                                      std::string_view address) const {
+    const auto number = [](const Sha256Digest& digest) {
+        std::uint64_t value = 0;
+        std::memcpy(&value, digest.data(), sizeof value);
+        return value;
+    };
+    std::optional<std::uint64_t> client;
+    if (!keys_.empty())
+        each_key(authorization, api_key, [&](std::string_view key) {
+            if (matches_key(key)) client = number(sha256(key));
+        });
+    return client.value_or(number(sha256(address.substr(0, address.rfind(':')))));
 }
 
 bool AccessPolicy::host_is_allowed(std::string_view host) const {

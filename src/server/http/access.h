@@ -31,6 +31,9 @@ public:
     // `authorization` is the header's value ("Bearer KEY"), `api_key` that of x-api-key. Every key is compared, in
     // full.
     bool key_is_valid(std::optional<std::string_view> authorization, std::optional<std::string_view> api_key) const;
+    // A number that is the same for all requests of one client: with the same valid key, or else from the same address
+    // ("127.0.0.1:51234", whatever the port).
+    std::uint64_t client_of(std::optional<std::string_view> authorization, std::optional<std::string_view> api_key, std::string_view address) const;
 
     bool host_is_allowed(std::string_view host) const; // the Host header's value, with or without port
     // The same page may call from where we served it: there Origin's authority is the Host.
@@ -38,6 +41,7 @@ public:
 
 private:
     bool matches_key(std::string_view key) const;
+    template <class Visit> void each_key(std::optional<std::string_view> authorization, std::optional<std::string_view> api_key, Visit&& visit) const;
 
     std::vector<Sha256Digest> keys_; // only digests stay in memory; equal lengths make the comparison constant-time
     std::vector<std::string> hosts_;

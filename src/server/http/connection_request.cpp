@@ -168,6 +168,7 @@ bool Connection::check_route() {
         return false;
     }
     request_.authorised = core_->access.key_is_valid(request_.header("authorization"), request_.header("x-api-key"));
+    request_.client = core_->access.client_of(request_.header("authorization"), request_.header("x-api-key"), request_.remote_address);
     if (!request_.authorised && !(match_.handler != nullptr && match_.options.open)) {
         fail(401, "invalid_api_key", "authentication_error", "A valid API key is required.",
              {{"WWW-Authenticate", "Bearer"}});

@@ -3,6 +3,7 @@
 // A Request is immutable once a handler sees it; any thread may read it while it lives (see Responder::request).
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -28,6 +29,7 @@ struct Request {
     std::string body;
     std::string id;             // x-request-id: the client's own if it was sane, else ours
     std::string remote_address; // "127.0.0.1:51234"
+    std::uint64_t client = 0;   // whose it is: a number made of the key it showed, or of its address where none is needed
     bool authorised = false;    // presented a key from the list; true for all where there is no list
 
     std::optional<std::string_view> header(std::string_view name) const { return find_header(headers, name); }
