@@ -103,7 +103,7 @@ private:
                      << std::flush;
         }
         if (rule == rules_.end()) return Ok{};
-        if (request.reasoning) {
+        if (request.reasoning && (rule->say || !rule->think.empty())) {
             request.reasoning->budget = 0;
             request.reasoning->closing = engine_->tokenizer().encode(rule->think + "\n" + request.reasoning->close + "\n\n", {.parse_special = true});
         }

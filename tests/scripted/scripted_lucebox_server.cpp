@@ -1,6 +1,7 @@
 // TESTS ONLY: the server, with answers from a script; see scripted_backend.h.
 //
-//   scripted_lucebox_server SCRIPT TOKENIZER.gguf TEMPLATE.jinja [--port N] [--key K] [--context N] [--prompts FILE]
+//   scripted_lucebox_server SCRIPT TOKENIZER.gguf TEMPLATE.jinja [--port N] [--key K] [--context N]
+//       [--sequences N] [--queue N] [--heartbeat MS] [--prompts FILE]
 //
 // Listens on 127.0.0.1, says where on standard output, ends at SIGTERM or SIGINT.
 #include "scripted_backend.h"
@@ -53,6 +54,8 @@ Result<std::shared_ptr<server::Backend>> load(const Settings& settings) {
     engine::Options options;
     options.model = std::filesystem::path(folder) / "scripted.gguf";
     options.context = settings.number("context", tiny.context);
+    options.sequences = settings.number("sequences", 4);
+    options.queue = settings.number("queue", 64);
     options.device.threads = 2;
     auto written = write_tiny_model(tiny, options.model);
     auto engine = written ? engine::Engine::load(options) : Result<std::unique_ptr<engine::Engine>>(written.error());
@@ -72,7 +75,9 @@ Status serve(const Settings& settings) {
     server::ServerOptions options;
     options.port = static_cast<std::uint16_t>(settings.number("port", 0));
     if (settings.values.contains("key")) options.access.api_keys = {settings.value("key", "")};
-    server::Api api({});
+    server::ApiOptions api_options;
+    api_options.heartbeat = std::chrono::milliseconds(settings.number("heartbeat", 8000));
+    server::Api api(api_options);
     server::Router router;
     api.add_routes(router);
     options.observe = api.observer();
