@@ -17,6 +17,9 @@ file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/compu
 target_sources(lucebox_compute PRIVATE ${cuda_sources})
 target_compile_definitions(lucebox_compute PRIVATE LUCEBOX_CUDA) # others ask compute/devices.h
 target_link_libraries(lucebox_compute PRIVATE CUDA::cudart_static)
+if(LUCEBOX_STEP_TRACE)
+  target_compile_definitions(lucebox_compute PRIVATE LUCEBOX_STEP_TRACE)
+endif()
 
 # a*b+c is contracted everywhere, at every place the same way: kernels that must agree bit for bit share their arithmetic
 # as functions, and say __fmaf_rn or __fmul_rn where it matters. No fast-math: divisions and roots are rounded as IEEE says.

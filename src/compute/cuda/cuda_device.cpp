@@ -4,6 +4,7 @@
 #include "compute/cuda/cuda_error.h"
 #include "compute/cuda/executor.h"
 #include "compute/cuda/read_rate.h"
+#include "compute/cuda/step/trace.h"
 #include "compute/cuda/weights.h"
 #include "gguf/blocks.h"
 
@@ -119,7 +120,10 @@ public:
         for (const Matrix* matrix : matrices_) products.push_back(cast(*matrix));
         LUCEBOX_CHECK(cuda_status(cudaStreamSynchronize(stream_), "preparing steps"));
         forget_graphs(); // they point into scratch memory that may move now
-        if (!executor_) executor_ = std::make_unique<Executor>(card_, memory_, stream_);
+        if (!executor_) {
+            executor_ = std::make_unique<Executor>(card_, memory_, stream_);
+            if (options_.step_kernel) LUCEBOX_CHECK(executor_->use_step_kernel());
+        }
         LUCEBOX_CHECK(executor_->prepare(padded_rows(rows), context, products));
         return cuda_status(cudaStreamSynchronize(stream_), "preparing steps");
     }
@@ -193,6 +197,7 @@ private:
         : card_(std::move(card)), name_(card_.describe()), options_(options), memory_(options.fail_allocation) {}
 
     Status open() {
+        options_.step_kernel = options_.step_kernel && step_tuning("LUCEBOX_STEP_KERNEL", 1) != 0;
         LUCEBOX_CHECK(cuda_status(cudaSetDevice(card_.index), fmt::format("opening {}", name_)));
         LUCEBOX_CHECK(cuda_status(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), fmt::format("opening {}", name_)));
         LUCEBOX_TRY(download_, memory_.allocate_pinned(download_bytes));
@@ -233,6 +238,7 @@ private:
         const bool attends = std::holds_alternative<AttentionOperation>(program_.front());
         if (!begun_ || attends) LUCEBOX_CHECK(executor_->begin(program_, *plan_, padded_rows(plan_->size())));
         begun_ = true;
+        LUCEBOX_CHECK(plan_segments());
         executor_->run_observed(program_.front());
         return Ok{};
     }
@@ -246,16 +252,24 @@ private:
         LUCEBOX_CHECK(executor_->plan(program_));
         LUCEBOX_CHECK(executor_->begin(program_, *plan_, padded_rows(plan_->size())));
         if (!options_.graphs || plan_->size() > static_cast<std::size_t>(max_tree_rows)) {
+            LUCEBOX_CHECK(plan_segments());
             executor_->run(program_);
             return Ok{};
         }
         const std::uint64_t key = fingerprint(program_) ^ (executor_->shape() * 0x9e3779b97f4a7c15ull);
         auto known = graphs_.find(key);
         if (known == graphs_.end()) {
+            LUCEBOX_CHECK(plan_segments());
             LUCEBOX_TRY(cudaGraphExec_t graph, capture());
             known = graphs_.emplace(key, graph).first;
         }
         return cuda_status(cudaGraphLaunch(known->second, stream_), "starting a step");
+    }
+
+    Status plan_segments() {
+        LUCEBOX_TRY(const bool moved, executor_->plan_segments(program_));
+        if (moved) forget_graphs();
+        return Ok{};
     }
 
     Result<cudaGraphExec_t> capture() {

@@ -17,6 +17,7 @@ namespace lucebox::compute::cuda {
 struct CudaOptions {
     std::size_t fail_allocation = 0; // the how-manieth allocation is refused, for tests; 0: none
     bool graphs = true;              // off: kernels one by one, for tools that look at each
+    bool step_kernel = true;         // off: each norm and product is a kernel of its own, as on cards without it
 };
 
 // The card that would be used, as text for people; ErrorKind::unavailable, with what to do, if there is none.

@@ -27,7 +27,27 @@ struct OperandWidth {
     std::size_t operator()(const BestOperation&) const { return 0; }
 };
 
+// Of an operation that the step kernel takes.
+std::size_t rows_of(const Operation& operation) {
+    if (const auto* norm = std::get_if<NormOperation>(&operation)) return norm->x.rows;
+    if (const auto* project = std::get_if<ProjectOperation>(&operation)) return project->x.rows;
+    return std::get<GatedOperation>(operation).x.rows;
+}
+
 } // namespace
+
+Status Executor::use_step_kernel() {
+    LUCEBOX_TRY(step_kernel_, StepKernel::create(card_, memory_, stream_));
+    return Ok{};
+}
+
+Result<bool> Executor::plan_segments(const Program& program) {
+    if (!step_kernel_) return false;
+    for (const Operation& operation : program) {
+        if (in_segment(operation)) LUCEBOX_CHECK(step_kernel_->plan(operation, std::min<std::size_t>(rows_, max_tree_rows)));
+    }
+    return step_kernel_->moved();
+}
 
 Status Executor::need(std::unique_ptr<Buffer>& buffer, std::size_t bytes) {
     if (buffer && buffer->bytes() >= bytes) return Ok{};
@@ -52,6 +72,7 @@ Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const 
         block_ = std::make_unique<StepBlock>(std::move(block));
         rotations_.clear();
     }
+    if (step_kernel_) LUCEBOX_CHECK(step_kernel_->prepare(matrices));
     return cuda_status(prepare_attention_kernels(card_.shared_limit), "preparing kernels");
 }
 
@@ -59,8 +80,8 @@ Status Executor::need_operands(std::size_t width) {
     if (width <= widest_) return Ok{};
     widest_ = width;
     const std::size_t bytes = (operand_bytes(rows_, width) + memory_alignment - 1) / memory_alignment * memory_alignment;
-    LUCEBOX_CHECK(need(operands_, bytes * slots_.size()));
-    for (std::size_t i = 0; i < slots_.size(); ++i) slots_[i] = {nullptr, 0, operands_->data() + i * bytes, 0};
+    LUCEBOX_CHECK(need(operand_memory_, bytes * Operands::slots));
+    operands_.lie_in(operand_memory_->data(), bytes);
     return Ok{};
 }
 
@@ -140,7 +161,7 @@ Status Executor::begin(const Program& program, const StepPlan& plan, std::size_t
     sequences_ = std::bit_ceil(plan.sequences.size());
     step_rows_ = padded_rows;
     for (Rotation& rotation : rotations_) rotation.done = false;
-    for (Slot& slot : slots_) slot.owner = nullptr;
+    operands_.forget_all();
     return block_->upload(plan, padded_rows, std::span(items_).first(kinds_.size()), stream_);
 }
 
@@ -150,43 +171,47 @@ std::uint64_t Executor::shape() const {
 
 void Executor::run(const Program& program) {
     program_ = &program;
-    for (index_ = 0; index_ < program.size(); ++index_) {
+    for (index_ = 0; index_ < program.size();) {
+        if (in_segment(program[index_])) {
+            run_segment(program);
+            continue;
+        }
         std::visit([this](const auto& operation) { execute(operation); }, program[index_]);
+        ++index_;
     }
     program_ = nullptr;
 }
 
 void Executor::run_observed(const Operation& operation) {
     program_ = nullptr;
+    if (in_segment(operation)) {
+        SegmentBuilder builder(*step_kernel_, operands_, rows_of(operation));
+        builder.add(operation, true);
+        builder.launch();
+        return;
+    }
     std::visit([this](const auto& known) { execute(known); }, operation);
+}
+
+bool Executor::in_segment(const Operation& operation) const { return step_kernel_ && !whole_ && StepKernel::takes(operation); }
+
+// The operations from index_ on that the step kernel takes, as one run.
+void Executor::run_segment(const Program& program) {
+    const std::size_t rows = rows_of(program[index_]);
+    SegmentBuilder builder(*step_kernel_, operands_, rows);
+    for (; index_ < program.size() && in_segment(program[index_]) && rows_of(program[index_]) == rows; ++index_) {
+        const auto* norm = std::get_if<NormOperation>(&program[index_]);
+        builder.add(program[index_], norm && wanted(norm->out.data));
+    }
+    builder.launch();
 }
 
 // The tensor in operand form: as its producer left it, or converted now.
 std::byte* Executor::operand_of(Tensor x) {
-    for (Slot& slot : slots_) {
-        if (slot.owner != x.data || slot.rows != x.rows) continue;
-        slot.used = ++clock_;
-        return slot.data;
-    }
-    std::byte* const data = claim_operand(x);
+    if (std::byte* known = operands_.find(x)) return known;
+    std::byte* const data = operands_.claim(x);
     to_operand(x.data, x.rows, x.width, data, stream_);
     return data;
-}
-
-// The slot that was not used for longest. Four are more than ever wait at once: what a layer's norm, mixer and MLP leave.
-std::byte* Executor::claim_operand(Tensor out) {
-    written(out.data);
-    Slot& slot = *std::ranges::min_element(slots_, {}, &Slot::used);
-    slot.owner = out.data;
-    slot.rows = out.rows;
-    slot.used = ++clock_;
-    return slot.data;
-}
-
-void Executor::written(const float* data) {
-    for (Slot& slot : slots_) {
-        if (slot.owner == data) slot.owner = nullptr;
-    }
 }
 
 const RotationTable& Executor::rotation_for(const Rope* rope) {

@@ -4,10 +4,11 @@
 #include "compute/cuda/attention/attention.h"
 #include "compute/cuda/card.h"
 #include "compute/cuda/memory.h"
+#include "compute/cuda/operands.h"
 #include "compute/cuda/program.h"
+#include "compute/cuda/step/segment.h"
 #include "compute/cuda/step_block.h"
 
-#include <array>
 #include <memory>
 #include <vector>
 
@@ -17,11 +18,16 @@ class Executor {
 public:
     Executor(const Card& card, Memory& memory, cudaStream_t stream) : card_(card), memory_(memory), stream_(stream) {}
 
+    // Norms and products of steps that have few rows go through the step kernel, if the card has it. Before prepare().
+    Status use_step_kernel();
     // Room for steps of `rows` rows over `context` tokens, of these matrices. Again: for the larger of each number.
     Status prepare(std::size_t rows, std::size_t context, std::span<const CudaMatrix* const> matrices);
 
     // What a program needs beyond that is taken when it is first seen; nothing if it was seen before.
     Status plan(const Program& program);
+    // The same, before a program is run that was not captured. True if earlier launches must not be replayed: what they
+    // point to has moved.
+    Result<bool> plan_segments(const Program& program);
     // Sends the step's plan, with attention cut into work.
     Status begin(const Program& program, const StepPlan& plan, std::size_t padded_rows);
     // Describes, beside the program, what decides which kernels are launched how.
@@ -31,13 +37,6 @@ public:
     void run_observed(const Operation& operation);
 
 private:
-    // An activation in operand form, until its tensor is written again.
-    struct Slot {
-        const float* owner = nullptr;
-        std::size_t rows = 0;
-        std::byte* data = nullptr;
-        std::uint64_t used = 0;
-    };
     struct Rotation {
         RotationTable table;
         std::unique_ptr<Buffer> frequency, values;
@@ -45,8 +44,10 @@ private:
     };
 
     std::byte* operand_of(Tensor x);
-    std::byte* claim_operand(Tensor out);
-    void written(const float* data);
+    std::byte* claim_operand(Tensor out) { return operands_.claim(out); }
+    void written(const float* data) { operands_.written(data); }
+    bool in_segment(const Operation& operation) const;
+    void run_segment(const Program& program);
     const RotationTable& rotation_for(const Rope* rope);
     Status need(std::unique_ptr<Buffer>& buffer, std::size_t bytes);
     Status need_operands(std::size_t width);
@@ -72,9 +73,9 @@ private:
     cudaStream_t stream_;
     std::size_t rows_ = 0, context_ = 0, widest_ = 0;
     std::unique_ptr<StepBlock> block_;
-    std::unique_ptr<Buffer> operands_, workspace_, delta_workspace_, best_workspace_, top_workspace_, queries_, sums_, maxima_;
-    std::array<Slot, 4> slots_;
-    std::uint64_t clock_ = 0;
+    std::unique_ptr<Buffer> operand_memory_, workspace_, delta_workspace_, best_workspace_, top_workspace_, queries_, sums_, maxima_;
+    Operands operands_;
+    std::unique_ptr<StepKernel> step_kernel_; // none: each product by itself
     std::vector<Rotation> rotations_;
     std::vector<AttentionKind> kinds_; // of this step
     std::vector<std::vector<AttentionItem>> items_;

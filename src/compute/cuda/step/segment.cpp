@@ -1,0 +1,361 @@
+#include "compute/cuda/step/segment.h"
+
+#include "compute/cuda/cuda_error.h"
+#include "compute/cuda/launch.h"
+#include "compute/cuda/matmul/matrix.h"
+#include "compute/cuda/step/kernels.h"
+
+#include <algorithm>
+#include <array>
+#include <tuple>
+
+namespace lucebox::compute::cuda {
+namespace {
+
+constexpr std::array widths{8, 16, 32, 64}; // rows that an instance multiplies at once
+constexpr std::array stages{3, 4, 4, 2};    // of activations
+
+// What blocks tell each other: the count of arrivals, counts of a row's blocks, sums of squares.
+constexpr std::size_t counts_at = memory_alignment;
+constexpr std::size_t sums_at = counts_at + most_norms * most_rows * sizeof(std::uint32_t);
+constexpr std::size_t exchange_bytes = sums_at + most_norms * most_rows * step::most_pieces * sizeof(float);
+
+step::Kernel instance(std::size_t width) {
+    constexpr std::array by_width{step::kernel_8, step::kernel_16, step::kernel_32, step::kernel_64};
+    return by_width[width]();
+}
+const void* symbol(std::size_t width) {
+    return reinterpret_cast<const void*>(instance(width));
+}
+
+const PackedCudaMatrix& packed(const CudaMatrix* matrix) {
+    return static_cast<const PackedCudaMatrix&>(*matrix);
+}
+StepProduct product_of(const CudaMatrix* matrix) {
+    return {packed(matrix).form(), packed(matrix).units(), packed(matrix).tiles()};
+}
+
+std::size_t aligned(std::size_t bytes) {
+    return (bytes + memory_alignment - 1) / memory_alignment * memory_alignment;
+}
+std::size_t base_bytes(std::size_t rows, std::size_t outputs) {
+    return aligned(rows * outputs * sizeof(float));
+}
+std::size_t extra_bytes(std::size_t rows, int blocks) {
+    return aligned(static_cast<std::size_t>(blocks) * rows * group_outputs * sizeof(float));
+}
+
+} // namespace
+
+bool StepKernel::Less::operator()(const Products& a, const Products& b) const {
+    return std::ranges::lexicographical_compare(a, b, [](const StepProduct& x, const StepProduct& y) {
+        return std::tie(x.form, x.units, x.tiles) < std::tie(y.form, y.units, y.tiles);
+    });
+}
+
+Result<std::unique_ptr<StepKernel>> StepKernel::create(const Card& card, Memory& memory, cudaStream_t stream) {
+    cudaFuncAttributes attributes{};
+    // The empty kernel of other architectures is bounded to one warp. Blocks are counted in bytes (GroupParts).
+    const bool here = cudaFuncGetAttributes(&attributes, symbol(0)) == cudaSuccess &&
+                      attributes.maxThreadsPerBlock >= step::threads && card.processors < 256;
+    cudaGetLastError();
+    if (!here) return std::unique_ptr<StepKernel>();
+    std::unique_ptr<StepKernel> kernel(new StepKernel(card, memory, stream));
+    kernel->shared_room_ =
+        card.shared_limit - static_cast<int>(attributes.sharedSizeBytes); // the same of all instances
+    for (std::size_t i = 0; i < widths.size(); ++i) {
+        LUCEBOX_CHECK(cuda_status(
+            cudaFuncSetAttribute(symbol(i), cudaFuncAttributeMaxDynamicSharedMemorySize, kernel->shared_room_),
+            "preparing kernels"));
+    }
+    LUCEBOX_TRY(kernel->exchange_, memory.allocate(exchange_bytes));
+    LUCEBOX_CHECK(
+        cuda_status(cudaMemsetAsync(kernel->exchange_->data(), 0, exchange_bytes, stream), "preparing kernels"));
+    LUCEBOX_CHECK(kernel->trace_.open(memory));
+    return Result<std::unique_ptr<StepKernel>>(std::move(kernel));
+}
+
+Status StepKernel::prepare(std::span<const CudaMatrix* const> matrices) {
+    for (const CudaMatrix* matrix : matrices) {
+        MatrixHeader header;
+        LUCEBOX_CHECK(cuda_status(cudaMemcpy(&header, packed(matrix).header(), sizeof header, cudaMemcpyDeviceToHost),
+                                  "loading weights"));
+        scales_[matrix] = header.scale;
+    }
+    return Ok{};
+}
+
+bool StepKernel::takes(const Operation& operation) {
+    if (const auto* norm = std::get_if<NormOperation>(&operation))
+        return norm->x.width <= most_norm_width && norm->x.width % 4 == 0;
+    return std::holds_alternative<ProjectOperation>(operation) || std::holds_alternative<GatedOperation>(operation);
+}
+
+Status StepKernel::plan(const Operation& operation, std::size_t rows) {
+    Products products;
+    std::size_t bytes = 0;
+    auto add = [&](const CudaMatrix* matrix, bool base) {
+        products.push_back(product_of(matrix));
+        bytes += extra_bytes(rows, blocks_) + (base ? base_bytes(rows, matrix->outputs()) : 0);
+    };
+    if (const auto* project = std::get_if<ProjectOperation>(&operation)) {
+        for (std::size_t i = 0; i < project->count; ++i)
+            add(project->targets[i].matrix, project->targets[i].accumulate);
+    } else if (const auto* gated = std::get_if<GatedOperation>(&operation)) {
+        add(gated->gate, true), add(gated->up, true);
+    } else {
+        return Ok{};
+    }
+    LUCEBOX_CHECK(plan_parts(bytes));
+    return plan_products(products);
+}
+
+Status StepKernel::plan_parts(std::size_t bytes) {
+    if (parts_ && parts_->bytes() >= bytes) return Ok{};
+    if (parts_) LUCEBOX_CHECK(cuda_status(cudaStreamSynchronize(stream_), "preparing steps"));
+    moved_ = moved_ || parts_;
+    parts_.reset();
+    LUCEBOX_TRY(parts_, memory_.allocate(bytes, true));
+    return Ok{};
+}
+
+Status StepKernel::plan_products(const Products& products) {
+    if (deals_.contains(products)) return Ok{};
+    const std::vector<StepDeal> host = deal_steps(products, blocks_);
+    std::vector<std::byte> table;
+    std::vector<std::size_t> places;
+    auto append = [&](const auto& values) {
+        places.push_back(table.size());
+        const auto bytes_of = std::as_bytes(std::span(values));
+        table.insert(table.end(), bytes_of.begin(), bytes_of.end());
+        table.resize((table.size() + 15) / 16 * 16);
+    };
+    for (const StepDeal& deal : host)
+        append(deal.shares), append(deal.groups);
+    Deal deal;
+    LUCEBOX_TRY(deal.memory, memory_.allocate(table.size()));
+    LUCEBOX_CHECK(cuda_status(cudaMemcpy(deal.memory->data(), table.data(), table.size(), cudaMemcpyHostToDevice),
+                              "preparing steps"));
+    for (std::size_t i = 0; i < host.size(); ++i) {
+        deal.shares.push_back(reinterpret_cast<const Share*>(deal.memory->data() + places[2 * i]));
+        deal.groups.push_back(reinterpret_cast<const GroupParts*>(deal.memory->data() + places[2 * i + 1]));
+    }
+    deals_.emplace(products, std::move(deal));
+    return Ok{};
+}
+
+void StepKernel::launch(StepSegment& segment) const {
+    std::size_t width = 0;
+    while (static_cast<std::uint32_t>(widths[width]) < segment.rows)
+        ++width;
+    segment.arrivals = reinterpret_cast<std::uint32_t*>(exchange_->data());
+    segment.counts = reinterpret_cast<std::uint32_t*>(exchange_->data() + counts_at);
+    segment.sums = reinterpret_cast<float*>(exchange_->data() + sums_at);
+    segment.stages = stages[width];
+    segment.under_way = step_tuning("LUCEBOX_STEP_AHEAD", 2);
+    segment.under_way_aside = step_tuning("LUCEBOX_STEP_ASIDE", 2);
+    segment.slot_bytes = 1024;
+    for (const Record& record : std::span(segment.record).first(static_cast<std::size_t>(segment.count))) {
+        if (record.work == Work::multiply && step::streamed(record.form))
+            segment.slot_bytes = std::max(segment.slot_bytes, unit_bytes(record.form));
+    }
+    const auto room = static_cast<std::size_t>(shared_room_);
+    auto bytes = [&](int slots) {
+        return step::shared_bytes(widths[width], segment.stages, slots, segment.slot_bytes);
+    };
+    segment.slots = 1;
+    while (segment.slots < step::most_slots && bytes(segment.slots + 1) <= room)
+        ++segment.slots;
+    segment.slots = std::min(segment.slots, step_tuning("LUCEBOX_STEP_SLOTS", step::most_slots));
+    while (segment.stages < step::most_stages &&
+           bytes(segment.slots) + static_cast<std::size_t>(step::stage_bytes(widths[width])) <= room) {
+        ++segment.stages;
+    }
+    trace_.attach(segment, blocks_);
+    cuda::launch(instance(width), dim3(static_cast<unsigned>(blocks_)), dim3(step::threads), bytes(segment.slots),
+                 stream_, segment);
+}
+
+void SegmentBuilder::add(const Operation& operation, bool f32_wanted) {
+    if (const auto* a_norm = std::get_if<NormOperation>(&operation))
+        norm(*a_norm, f32_wanted);
+    else if (const auto* projection = std::get_if<ProjectOperation>(&operation))
+        project(*projection);
+    else if (const auto* gated_projection = std::get_if<GatedOperation>(&operation))
+        gated(*gated_projection);
+}
+
+void SegmentBuilder::launch() {
+    settle();
+    if (by_rows_) border(); // blocks that share rows part there
+    if (segment_.count > 0) kernel_.launch(segment_);
+    segment_.count = 0;
+    products_ = groups_ = 0;
+    by_rows_ = false;
+    kept_ = nullptr;
+}
+
+Record& SegmentBuilder::append(const Record& record) {
+    by_rows_ = record.work >= Work::finish_row;
+    if (!by_rows_) kept_ = nullptr;
+    return segment_.record[segment_.count++] = record;
+}
+
+// What follows needs all that was appended.
+void SegmentBuilder::border() {
+    if (segment_.count > 0) segment_.record[segment_.count - 1].sync = true;
+}
+
+void SegmentBuilder::make_room(int records, int products, int groups) {
+    const int waiting = static_cast<int>(unfinished_.size());
+    if (segment_.count + waiting + records > most_records || products_ + products > most_products ||
+        groups_ + groups > most_groups) {
+        launch();
+    }
+}
+
+Record SegmentBuilder::finish(const Unfinished& product, Work work) const {
+    Record record;
+    record.work = work;
+    record.accumulate = product.target.accumulate;
+    record.whole = !product.target.accumulate && !product.target.bias;
+    record.outputs = static_cast<std::int32_t>(product.target.matrix->outputs());
+    record.parts = product.parts;
+    record.vector = product.target.bias;
+    record.out = product.target.out;
+    return record;
+}
+
+// Completes the sums of the last products.
+void SegmentBuilder::settle() {
+    if (unfinished_.empty()) return;
+    border();
+    for (const Unfinished& product : unfinished_)
+        append(finish(product, Work::finish));
+    unfinished_.clear();
+}
+
+const std::byte* SegmentBuilder::operand_of(Tensor x) {
+    if (const std::byte* known = operands_.find(x)) return known;
+    settle();
+    border();
+    Record record;
+    record.work = Work::convert;
+    record.outputs = static_cast<std::int32_t>(x.width);
+    record.in = x.data;
+    record.operand = operands_.claim(x);
+    append(record);
+    return record.operand;
+}
+
+std::vector<Parts> SegmentBuilder::multiply(const std::byte* operand, std::span<const CudaMatrix* const> matrices,
+                                            std::span<float* const> bases) {
+    border();
+    StepKernel::Products key;
+    for (const CudaMatrix* matrix : matrices)
+        key.push_back(product_of(matrix));
+    const StepKernel::Deal& deal = kernel_.deals_.at(key);
+    std::vector<Parts> all;
+    std::byte* room = kernel_.parts_->data();
+    for (std::size_t i = 0; i < matrices.size(); ++i) {
+        const PackedCudaMatrix& matrix = packed(matrices[i]);
+        Parts parts{bases[i], nullptr, deal.groups[i], groups_};
+        groups_ += key[i].groups();
+        if (!parts.base) {
+            parts.base = reinterpret_cast<float*>(room);
+            room += base_bytes(segment_.rows, matrix.outputs());
+        }
+        parts.extra = reinterpret_cast<float*>(room);
+        room += extra_bytes(segment_.rows, kernel_.blocks_);
+        Record record;
+        record.work = Work::multiply;
+        record.form = matrix.form();
+        record.outputs = static_cast<std::int32_t>(matrix.outputs());
+        record.units = matrix.units();
+        record.tiles = matrix.tiles();
+        record.number = kernel_.scales_.at(matrices[i]);
+        record.parts = parts;
+        record.weights = matrix.units_at();
+        record.shares = deal.shares[i];
+        record.operand = const_cast<std::byte*>(operand);
+        record.product = static_cast<std::uint8_t>(products_++);
+        append(record);
+        all.push_back(parts);
+    }
+    return all;
+}
+
+void SegmentBuilder::norm(const NormOperation& o, bool f32_wanted) {
+    make_room(2, 0, 0);
+    if (unfinished_.size() == 1 && unfinished_.front().target.out == o.x.data) {
+        border();
+        norms_ = 0;
+        append(finish(unfinished_.front(), Work::finish_row));
+        unfinished_.clear();
+        kept_ = o.x.data;
+    } else {
+        settle();
+    }
+    if (!by_rows_) {
+        border();
+        norms_ = 0;
+    } else if (norms_ == most_norms) {
+        launch();
+        norms_ = 0;
+    }
+    ++norms_;
+    Record record;
+    record.work = o.add ? Work::add_norm : Work::norm;
+    record.held = kept_ == o.x.data;
+    record.outputs = static_cast<std::int32_t>(o.x.width);
+    record.number = o.epsilon;
+    record.vector = o.weight;
+    record.in = o.x.data;
+    if (o.add) {
+        operands_.written(o.out.data);
+    } else {
+        record.operand = operands_.claim(o.out);
+    }
+    if (o.add || f32_wanted) record.out = o.out.data;
+    append(record);
+    kept_ = o.add ? o.out.data : o.x.data;
+}
+
+void SegmentBuilder::project(const ProjectOperation& o) {
+    int groups = 0;
+    for (std::size_t i = 0; i < o.count; ++i)
+        groups += product_of(o.targets[i].matrix).groups();
+    make_room(static_cast<int>(2 * o.count) + 1, static_cast<int>(o.count), groups);
+    const std::byte* const operand = operand_of(o.x);
+    settle();
+    std::vector<const CudaMatrix*> matrices;
+    std::vector<float*> bases;
+    for (std::size_t i = 0; i < o.count; ++i) {
+        operands_.written(o.targets[i].out);
+        matrices.push_back(o.targets[i].matrix);
+        bases.push_back(o.targets[i].accumulate ? nullptr : o.targets[i].out);
+    }
+    const std::vector<Parts> parts = multiply(operand, matrices, bases);
+    for (std::size_t i = 0; i < o.count; ++i)
+        unfinished_.push_back({parts[i], o.targets[i]});
+}
+
+void SegmentBuilder::gated(const GatedOperation& o) {
+    make_room(4, 2, product_of(o.gate).groups() * 2);
+    const std::byte* const operand = operand_of(o.x);
+    settle();
+    const std::array matrices{o.gate, o.up};
+    const std::array<float*, 2> bases{};
+    const std::vector<Parts> parts = multiply(operand, matrices, bases);
+    border();
+    Record record;
+    record.work = Work::gate;
+    record.activation = o.activation;
+    record.outputs = static_cast<std::int32_t>(o.gate->outputs());
+    record.parts = parts[0];
+    record.up = parts[1];
+    record.operand = operands_.claim(o.out);
+    append(record);
+}
+
+} // namespace lucebox::compute::cuda

@@ -1,0 +1,355 @@
+// The step kernel: one persistent launch for a segment of a step (record.h), for Hopper cards.
+//
+// A block has five warpgroups. Of the last, one warp streams weights, from all products of the segment, into a ring for
+// each warpgroup; it never waits for other blocks; another copies activations, and waits at borders. Four warpgroups
+// multiply, each its tile of a group: weights are expanded to f16 in registers and are the A operand of wgmma,
+// activations its B operand in shared memory (expand.cuh, operand.cuh). Between products the same warpgroups complete
+// sums and norms (rows.cuh).
+//
+// Few bytes are kept under way, many buffered: when every block has all its memory requested, whatever else is read
+// queues behind 25 MB (docs/kernels/step-kernel.md).
+#pragma once
+
+#include "compute/cuda/matmul/expand.cuh"
+#include "compute/cuda/matmul/wgmma.cuh"
+#include "compute/cuda/step/rows.cuh"
+
+#ifdef LUCEBOX_STEP_TRACE // point 0: the launches before are done; 1 + 2 i: record i is done, 2 + 2 i: and its border
+                          // crossed
+#define STEP_TRACE(at)                                                                                                 \
+    if (s.trace && threadIdx.x == 0) s.trace[blockIdx.x * trace_points + (at)] = clock64()
+#else
+#define STEP_TRACE(at)
+#endif
+
+namespace lucebox::compute::cuda::step {
+
+#ifdef LUCEBOX_SM90A
+
+extern __shared__ std::byte memory[];
+
+// Offsets in shared memory.
+template <int n>
+struct Place {
+    std::uint32_t stages; // of the first stage, a multiple of 1024 as an address
+    std::uint32_t slots;
+    __device__ explicit Place(const StepSegment& s) {
+        stages = (1024 - ptx::shared_address(memory) % 1024) % 1024;
+        slots = stages + static_cast<std::uint32_t>(s.stages * stage_bytes(n));
+    }
+};
+
+// Warp 16; each of its first lanes fills the ring of one warpgroup.
+template <int n>
+__device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& shared, const Place<n>& place,
+                                               int lane) {
+    Ring ring, arrived; // where the next copy goes; the oldest copy that may still be under way
+    int under_way = 0;
+    for (int i = 0; i < s.count; ++i) {
+        const Record& r = s.record[i];
+        if (r.work != Work::multiply) continue;
+        const Share share = shared.share[r.product];
+        if (!streamed(r.form)) continue;
+        const auto bytes = static_cast<std::uint32_t>(unit_bytes(r.form));
+        const int most = min(s.slots - 1, s.under_way);
+        const int group = static_cast<int>(share.first) / r.units;
+        int unit = static_cast<int>(share.first) - group * r.units, tile = group * group_tiles + lane;
+        const std::size_t tile_bytes = static_cast<std::size_t>(r.units) * bytes;
+        const std::byte* from =
+            r.weights + static_cast<std::size_t>(tile) * tile_bytes + static_cast<std::size_t>(unit) * bytes;
+        for (int left = share.steps; left > 0; --left) {
+            if (tile < r.tiles) {
+                wait_patiently(shared.empty[lane][ring.at], ring.parity ^ 1);
+                for (; under_way >= (load_shared_acquire(&shared.multiplying) ? most : s.under_way_aside);
+                     --under_way) {
+                    wait_patiently(shared.full[lane][arrived.at], arrived.parity);
+                    arrived.advance(s.slots);
+                }
+                const std::uint32_t full = ptx::shared_address(&shared.full[lane][ring.at]);
+                ptx::barrier_expect(full, bytes);
+                ptx::bulk_copy(ptx::shared_address(memory + place.slots + (lane * s.slots + ring.at) * s.slot_bytes),
+                               from, bytes, full);
+                ring.advance(s.slots);
+                ++under_way;
+            }
+            from += bytes;
+            if (++unit == r.units) unit = 0, tile += group_tiles, from += (group_tiles - 1) * tile_bytes;
+        }
+    }
+}
+
+// Warp 17, one lane.
+template <int n>
+__device__ __forceinline__ void stream_activations(const StepSegment& s, Barriers& shared, const Place<n>& place) {
+    Ring ring;
+    std::uint32_t borders = 0;
+    const std::uint32_t row_bytes = s.rows * 128;
+    for (int i = 0; i < s.count; ++i) {
+        const Record& r = s.record[i];
+        if (r.work == Work::multiply) {
+            while (load_shared_acquire(&shared.borders) < borders) {
+            }
+            async_proxy_fence();
+            const Share share = shared.share[r.product];
+            const int blocks = unit_inputs(r.form) / 64;
+            int unit = static_cast<int>(share.first) % r.units;
+            for (int left = share.steps; left > 0; --left) {
+                const std::uint32_t full = ptx::shared_address(&shared.stage_full[ring.at]);
+                wait_patiently(shared.stage_empty[ring.at], ring.parity ^ 1);
+                ptx::barrier_expect(full, static_cast<std::uint32_t>(blocks) * row_bytes);
+                const std::byte* const from = r.operand + static_cast<std::size_t>(unit * blocks) * row_bytes;
+                const std::uint32_t to = ptx::shared_address(memory + place.stages + ring.at * stage_bytes(n));
+                if (s.rows == n) {
+                    ptx::bulk_copy(to, from, static_cast<std::uint32_t>(blocks) * row_bytes, full);
+                } else {
+                    for (int b = 0; b < blocks; ++b)
+                        ptx::bulk_copy(to + static_cast<std::uint32_t>(b * n * 128),
+                                       from + static_cast<std::size_t>(b) * row_bytes, row_bytes, full);
+                }
+                ring.advance(s.stages);
+                if (++unit == r.units) unit = 0;
+            }
+        }
+        if (r.sync) ++borders;
+    }
+}
+
+struct Consumer {
+    Ring weights, stages;
+    int warpgroup, warp, lane; // warp: of the warpgroup
+};
+
+// A tile's units of one share, from the first to the sums.
+template <int n, Form form>
+__device__ __forceinline__ void multiply_tile(const StepSegment& s, const Record& r, Barriers& shared,
+                                              const Place<n>& place, Consumer& me, int tile, int unit, int units,
+                                              float (&sums)[n / 2]) {
+    constexpr int blocks = unit_inputs(form) / 64, planes = planes_of<form>();
+    const bool live = tile < r.tiles;
+    const __half2 power = __floats2half2_rn(r.number * 4096.0f, r.number);
+    std::uint32_t weights[16]; // as f16. While one warpgroup's are multiplied, the other three make theirs.
+#pragma unroll 1
+    for (int i = 0; i < units; ++i) {
+        wait(shared.stage_full[me.stages.at], me.stages.parity);
+        if (live) {
+            const std::uint32_t b = __shfl_sync(
+                ~0u, ptx::descriptor_low(ptx::shared_address(memory + place.stages + me.stages.at * stage_bytes(n))),
+                0);
+            auto run = [&](const auto& part, auto&& read) __attribute__((always_inline)) {
+                Scales<form> scales;
+                scales.load(part, me.lane, power);
+                auto one = [&](int block, int plane, bool last) __attribute__((always_inline)) {
+                    expand_block<form>(part, scales, block, plane, me.lane, weights);
+                    if (last) read();
+                    ptx::wgmma_fence();
+#pragma unroll
+                    for (int k = 0; k < 4; ++k)
+                        ptx::wgmma(sums, weights + 4 * k,
+                                   ptx::descriptor(b + static_cast<std::uint32_t>(block * n * 128 / 16) +
+                                                   static_cast<std::uint32_t>(k) * ptx::descriptor_step));
+                    ptx::wgmma_commit();
+                    ptx::wgmma_wait<0>();
+                };
+#pragma unroll
+                for (int block = 0; block < blocks; ++block)
+#pragma unroll
+                    for (int plane = 0; plane < planes; ++plane)
+                        one(block, plane, block == blocks - 1 && plane == planes - 1);
+            };
+            if constexpr (streamed(form)) {
+                wait(shared.full[me.warpgroup][me.weights.at], me.weights.parity);
+                const int slot = me.weights.at;
+                run(SharedPart{memory + place.slots + (me.warpgroup * s.slots + slot) * s.slot_bytes +
+                               me.warp * part_bytes(form)},
+                    [&] {
+                        __syncwarp();
+                        if (me.lane == 0) ptx::barrier_arrive(ptx::shared_address(&shared.empty[me.warpgroup][slot]));
+                    });
+                me.weights.advance(s.slots);
+            } else {
+                run(GlobalPart{r.weights +
+                               (static_cast<std::size_t>(tile) * static_cast<std::size_t>(r.units) +
+                                static_cast<std::size_t>(unit + i)) *
+                                   unit_bytes(form) +
+                               me.warp * part_bytes(form)},
+                    [] {});
+            }
+        }
+        __syncwarp();
+        if (me.lane == 0) ptx::barrier_arrive(ptx::shared_address(&shared.stage_empty[me.stages.at]));
+        me.stages.advance(s.stages);
+    }
+}
+
+// A tile's part of a sum, as true values. sums[4 j + i] of a thread: output 16 warp + lane / 4 + 8 (i / 2) of the tile,
+// row 8 j + 2 (lane % 4) + i % 2.
+template <int n>
+__device__ __forceinline__ void store_part(const StepSegment& s, const Record& r, const Consumer& me, int tile,
+                                           std::uint16_t slot, const float (&sums)[n / 2]) {
+    if (tile >= r.tiles) return;
+    const float factor = 1.0f / (r.number * operand_scale); // of powers of two: exact
+    const int within = me.warp * 16 + me.lane / 4;
+    const bool base = slot == base_slot;
+    const int output = tile * 64 + within;
+    float* const to = base ? r.parts.base + output
+                           : r.parts.extra + static_cast<std::size_t>(slot) * s.rows * group_outputs +
+                                 tile % group_tiles * 64 + within;
+    const std::size_t stride = base ? static_cast<std::size_t>(r.outputs) : group_outputs;
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        if (base && output + 8 * i >= r.outputs) continue;
+#pragma unroll
+        for (int j = 0; j < n / 8; ++j)
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                const std::uint32_t row = static_cast<std::uint32_t>(8 * j + 2 * (me.lane % 4) + e);
+                if (row < s.rows) to[row * stride + 8 * i] = sums[4 * j + 2 * i + e] * factor;
+            }
+    }
+}
+
+template <int n>
+__device__ __forceinline__ void multiply(const StepSegment& s, const Record& r, Barriers& shared, const Place<n>& place,
+                                         Consumer& me) {
+    const Share share = shared.share[r.product];
+    if (threadIdx.x == 0) store_shared_release(&shared.multiplying, 1);
+    const int group = static_cast<int>(share.first) / r.units;
+    int unit = static_cast<int>(share.first) - group * r.units, tile = group * group_tiles + me.warpgroup;
+    std::uint16_t slot = share.slot;
+    for (int left = share.steps; left > 0;) {
+        const int units = min(r.units - unit, left);
+        float sums[n / 2] = {};
+        switch (r.form) {
+#define LUCEBOX_FORM(form)                                                                                             \
+    case Form::form: multiply_tile<n, Form::form>(s, r, shared, place, me, tile, unit, units, sums); break;
+            LUCEBOX_FORM(q4_0)
+            LUCEBOX_FORM(q4_1)
+            LUCEBOX_FORM(q5_0)
+            LUCEBOX_FORM(q5_1)
+            LUCEBOX_FORM(q8_0)
+            LUCEBOX_FORM(q2_k)
+            LUCEBOX_FORM(q3_k)
+            LUCEBOX_FORM(q4_k)
+            LUCEBOX_FORM(q5_k)
+            LUCEBOX_FORM(q6_k)
+            LUCEBOX_FORM(iq4_nl)
+            LUCEBOX_FORM(iq4_xs)
+            LUCEBOX_FORM(f16)
+            LUCEBOX_FORM(f32)
+#undef LUCEBOX_FORM
+        }
+        store_part<n>(s, r, me, tile, slot, sums);
+        left -= units, unit = 0, slot = base_slot, tile += group_tiles;
+    }
+}
+
+// The records from `i` on that go row by row, up to the border behind them: those of one row after the other.
+__device__ __forceinline__ int run_rows(const StepSegment& s, int i, const GroupParts* groups) {
+    int end = i;
+    while (!s.record[end].sync)
+        ++end;
+    const int width = s.record[i].outputs, whole = consumer_warps * piece_outputs;
+    RowPlace place;
+    place.rows = s.rows;
+    place.slices = max(1, min(static_cast<int>(gridDim.x / s.rows), (width + whole - 1) / whole));
+    place.warp = own_thread() / 32, place.lane = own_thread() % 32;
+    const int seats = place.slices * static_cast<int>(s.rows);
+    for (int seat = static_cast<int>(blockIdx.x); seat < seats; seat += static_cast<int>(gridDim.x)) {
+        place.row = static_cast<std::uint32_t>(seat / place.slices), place.slice = seat % place.slices;
+        RowExchange exchange{s.sums, s.counts};
+        KeptRow kept;
+        for (int k = i; k <= end; ++k) {
+            const Record& r = s.record[k];
+            if (r.work == Work::finish_row) {
+                finish_row(r, place, kept, groups);
+                continue;
+            }
+            norm_row(r, place, kept, exchange);
+            exchange.sums += most_rows * most_pieces, exchange.counts += most_rows;
+        }
+    }
+    return end;
+}
+
+template <int n>
+__device__ __forceinline__ void run_segment(const StepSegment& s) {
+    __shared__ Barriers shared;
+    const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0), lane = static_cast<int>(threadIdx.x) % 32;
+    ptx::launch_dependents();
+    if (threadIdx.x == 0) {
+        for (int g = 0; g < group_tiles; ++g)
+            for (int i = 0; i < s.slots; ++i) {
+                ptx::barrier_init(ptx::shared_address(&shared.full[g][i]), 1);
+                ptx::barrier_init(ptx::shared_address(&shared.empty[g][i]), 4);
+            }
+        for (int i = 0; i < s.stages; ++i) {
+            ptx::barrier_init(ptx::shared_address(&shared.stage_full[i]), 1);
+            ptx::barrier_init(ptx::shared_address(&shared.stage_empty[i]), consumer_warps);
+        }
+        shared.borders = shared.multiplying = 0;
+        ptx::barrier_init_fence();
+    }
+    if (warp == consumer_warps)
+        for (int i = lane; i < s.count; i += 32)
+            if (s.record[i].work == Work::multiply) shared.share[s.record[i].product] = s.record[i].shares[blockIdx.x];
+    if (warp > consumer_warps) { // every product's groups
+        const int thread = static_cast<int>(threadIdx.x) - consumers - 32;
+        for (int i = 0; i < s.count; ++i) {
+            const Record& r = s.record[i];
+            if (r.work != Work::multiply) continue;
+            for (int g = thread; g < (r.tiles + group_tiles - 1) / group_tiles; g += 96)
+                shared.groups[r.parts.first_group + g] = r.parts.groups[g];
+        }
+    }
+    __syncthreads();
+    const Place<n> place(s);
+    if (warp >= consumer_warps) {
+        give_registers<copier_registers>();
+        if (warp == consumer_warps && lane < group_tiles) stream_weights<n>(s, shared, place, lane);
+        if (warp == consumer_warps + 1 && lane == 0) {
+            ptx::wait_for_dependencies();
+            stream_activations<n>(s, shared, place);
+        }
+    } else {
+        take_registers<consumer_registers>();
+        ptx::wait_for_dependencies();
+        if (threadIdx.x == 0) shared.target = __ldcg(s.arrivals + 1);
+        Consumer me{{}, {}, warp / 4, warp % 4, lane};
+        STEP_TRACE(0);
+        for (int i = 0; i < s.count; ++i) {
+            const Record& r = s.record[i];
+            switch (r.work) {
+            case Work::multiply: multiply<n>(s, r, shared, place, me); break;
+            case Work::finish: finish(r, s.rows, shared.groups); break;
+            case Work::gate: gate(r, s.rows, shared.groups); break;
+            case Work::convert: convert(r, s.rows); break;
+            default: i = run_rows(s, i, shared.groups); break;
+            }
+            STEP_TRACE(1 + 2 * i);
+            if (s.record[i].sync) cross_border(s.arrivals, shared);
+            if (r.work >= Work::finish_row && blockIdx.x == 0 && threadIdx.x < most_norms * most_rows)
+                s.counts[threadIdx.x] = 0;
+            STEP_TRACE(2 + 2 * i);
+        }
+        // Every block has read where the count began, if this one is past a border.
+        if (blockIdx.x == 0 && threadIdx.x == 0 && shared.borders > 0) s.arrivals[1] = shared.target;
+    }
+}
+
+#endif // LUCEBOX_SM90A
+
+// Elsewhere the kernel is empty, and its bounds of one warp tell the host so.
+template <int n>
+__global__ void
+#ifdef LUCEBOX_SM90A
+__launch_bounds__(threads, 1)
+#else
+__launch_bounds__(32)
+#endif
+    step_kernel(const __grid_constant__ StepSegment segment) {
+#ifdef LUCEBOX_SM90A
+    run_segment<n>(segment);
+#endif
+}
+
+} // namespace lucebox::compute::cuda::step

@@ -1,0 +1,102 @@
+#include "compute/cuda/step/trace.h"
+
+#ifdef LUCEBOX_STEP_TRACE
+
+#include "compute/cuda/cuda_error.h"
+
+#include <cuda_runtime_api.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <string>
+
+namespace lucebox::compute::cuda {
+namespace {
+
+constexpr std::size_t most_segments = 2000, most_blocks = 256;
+
+struct Sum {
+    double body = 0, least = 0, most = 0, border = 0; // clocks
+    int launches = 0;
+};
+
+std::string name_of(const StepSegment& segment, const Record& record) {
+    constexpr const char* works[]{"multiply", "finish", "gate", "convert", "finish_row", "norm", "add_norm"};
+    return fmt::format("{:>2} rows  {:<10}{:>7} outputs{:>5} units  form {:>2}{}", segment.rows,
+                       works[static_cast<int>(record.work)], record.outputs, record.units,
+                       static_cast<int>(record.form), record.sync ? "  border" : "");
+}
+
+} // namespace
+
+int step_tuning(const char* name, int value) {
+    const char* const given = std::getenv(name);
+    return given ? std::atoi(given) : value;
+}
+
+Status StepTrace::open(Memory& memory) {
+    LUCEBOX_TRY(clocks_, memory.allocate(most_segments * most_blocks * trace_points * sizeof(long long), true));
+    return cuda_status(cudaMemset(clocks_->data(), 0, clocks_->bytes()), "preparing a trace");
+}
+
+void StepTrace::attach(StepSegment& segment, int blocks) {
+    if (segments_.size() == most_segments) return;
+    blocks_ = blocks;
+    segment.trace = reinterpret_cast<long long*>(clocks_->data()) + segments_.size() * most_blocks * trace_points;
+    segments_.push_back(segment);
+}
+
+StepTrace::~StepTrace() {
+    if (segments_.empty()) return;
+    cudaDeviceSynchronize();
+    std::vector<long long> clocks(segments_.size() * most_blocks * trace_points);
+    cudaMemcpy(clocks.data(), clocks_->data(), clocks.size() * sizeof(long long), cudaMemcpyDeviceToHost);
+    std::map<std::string, Sum> sums;
+    for (std::size_t l = 0; l < segments_.size(); ++l) {
+        const StepSegment& segment = segments_[l];
+        auto at = [&](int block, int point) {
+            return static_cast<double>(clocks[(l * most_blocks + static_cast<std::size_t>(block)) * trace_points +
+                                              static_cast<std::size_t>(point)]);
+        };
+        for (int i = 0, from = 0; i < segment.count; ++i) {
+            const int done = 1 + 2 * i;
+            if (at(0, done) == 0) continue; // of a run of rows the last record tells
+            Sum& sum = sums[name_of(segment, segment.record[i])];
+            double least = 1e18, most = 0;
+            for (int block = 0; block < blocks_; ++block) {
+                const double body = at(block, done) - at(block, from);
+                sum.body += body / blocks_;
+                sum.border += (at(block, done + 1) - at(block, done)) / blocks_;
+                least = std::min(least, body), most = std::max(most, body);
+            }
+            sum.least += least, sum.most += most, ++sum.launches;
+            from = done + 1;
+        }
+    }
+    for (const auto& [name, sum] : sums) {
+        const double n = sum.launches;
+        fmt::print(stderr, "{:<58} {:>4} times  body {:>7.0f} ({:.0f} to {:.0f})  border {:>6.0f}\n", name,
+                   sum.launches, sum.body / n, sum.least / n, sum.most / n, sum.border / n);
+    }
+}
+
+} // namespace lucebox::compute::cuda
+
+#else
+
+namespace lucebox::compute::cuda {
+
+int step_tuning(const char*, int value) {
+    return value;
+}
+StepTrace::~StepTrace() = default;
+Status StepTrace::open(Memory&) {
+    return Ok{};
+}
+void StepTrace::attach(StepSegment&, int) {}
+
+} // namespace lucebox::compute::cuda
+
+#endif
