@@ -3,12 +3,13 @@ PRESET ?= release
 BUILD  := build/$(PRESET)
 JOBS   ?= $(shell nproc)
 
-.PHONY: help packages packages-for-tests build build-program models serve test test-all test-speculation bench fuzz tidy format clean cuda
+.PHONY: help packages packages-for-tests build build-program models serve test test-quick test-all test-speculation bench fuzz tidy format clean cuda
 
 help:
 	@echo "make serve       build, fetch the default model once, and serve it on 127.0.0.1:8080"
-	@echo "make test        build and run the tests of the release build"
-	@echo "make test-all    the same, then under sanitizers, with fuzzers for a minute each"
+	@echo "make test        build and run all tests, then parsers and server under sanitizers, with fuzzers for a minute each"
+	@echo "make test-quick  only the tests of the release build"
+	@echo "make test-all    all that, and what runs on several threads under the thread sanitizer"
 	@echo "make test-speculation   prove speculation exact on the default model, at length (hours)"
 	@echo "make build       build into $(BUILD) (PRESET=release|debug|asan|tsan)"
 	@echo "make bench       measure this machine's speed with the default model, and the matrix kernels"
@@ -41,6 +42,9 @@ models: build-program
 	  echo "==> not all models are here: the tests that need them will be skipped"
 
 test: packages-for-tests models
+	@tools/run-tests.sh $(JOBS) release asan fuzz
+
+test-quick: packages-for-tests models
 	@tools/run-tests.sh $(JOBS) release
 
 test-all: packages-for-tests models

@@ -13,10 +13,18 @@ build=(cmake --build "build/$preset" -j "$jobs")
 [ $# -eq 0 ] || build+=(--target "$@")
 # On a terminal ninja redraws one line; elsewhere that would be hundreds of lines, so only every twentieth is shown,
 # and everything once something fails.
-if [ -t 1 ]; then
-    "${build[@]}"
-else
-    "${build[@]}" |
-        awk '/^\[[0-9]+\/[0-9]+\]/ { split($1, at, /[][\/]/); if (failed || at[2] % 20 == 0 || at[2] == at[3]) print; next }
-             /^FAILED/ { failed = 1 } { print } { fflush() }'
-fi
+build() {
+    if [ -t 1 ]; then
+        "${build[@]}"
+    else
+        "${build[@]}" |
+            awk '/^\[[0-9]+\/[0-9]+\]/ { split($1, at, /[][\/]/); if (failed || at[2] % 20 == 0 || at[2] == at[3]) print; next }
+                 /^FAILED/ { failed = 1 } { print } { fflush() }'
+    fi
+}
+build && exit
+grep -q '^CMAKE_UNITY_BUILD:.*=ON' "build/$preset/CMakeCache.txt" || exit 1
+# Two files of a layer may share a name that is private to each; that is no error of theirs.
+echo "==> several files at a time do not compile (names that must differ then: compiled_alone in CMakeLists.txt); one by one"
+cmake --preset "$preset" -DCMAKE_UNITY_BUILD=OFF >/dev/null
+build

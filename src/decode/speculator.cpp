@@ -14,6 +14,7 @@ constexpr std::size_t draft_width = 8;          // candidates for each depth; as
 constexpr std::size_t steps_between_probes = 64; // of a draft that did not pay lately
 constexpr double least_gain = 1.03;             // what a shape must promise over a plain step: estimates are noisy
 constexpr double longest_measurement = 1;       // seconds
+constexpr std::size_t short_step = 8;           // rows; the first run of a longer one is slowed down little, and costs the start most
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -30,7 +31,7 @@ Status Speculator::measure() {
     for (const std::size_t size : StepCosts::sizes) {
         if (size > std::min<std::size_t>(compute::max_tree_rows, runner_.options().rows)) break;
         double best = std::numeric_limits<double>::infinity();
-        for (int repetition = 0; repetition < (size == 1 ? 3 : 2); ++repetition) {
+        for (int repetition = 0; repetition < (size == 1 ? 3 : size <= short_step ? 2 : 1); ++repetition) {
             rows.clear();
             for (std::size_t i = 0; i < size; ++i) rows.push_back({sequence, 0, static_cast<std::int32_t>(i) - 1, true, false});
             const auto start = Clock::now();

@@ -227,7 +227,8 @@ void Engine::State::step() {
     std::size_t outputs = 0;
     const bool prompts = std::ranges::any_of(running, [](const auto& generation) { return generation->prompt_left() > 0; });
     const std::size_t decode_limit = shared_rows - (prompts ? shared_rows / 4 : 0);
-    if (running.size() > decode_limit) std::ranges::rotate(running, running.begin() + 1); // so that all have their turn
+    // So that all have their turn. (Not std::ranges::rotate: Clang 14 cannot compile that of GCC 12's library.)
+    if (running.size() > decode_limit) std::rotate(running.begin(), running.begin() + 1, running.end());
     for (auto& generation : running) {
         generation->begin_step();
         if (generation->decoding() && asks.size() < decode_limit) asks.push_back(generation->ask(options.context));

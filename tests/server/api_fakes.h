@@ -126,7 +126,7 @@ public:
         const std::lock_guard lock(mutex_);
         if (accept == 0) return Error{ErrorKind::unavailable, "full"};
         --accept;
-        auto submission = std::make_shared<Submission>(next_id_++, std::move(request), std::move(on_event));
+        auto submission = std::make_shared<Submission>(Submission{next_id_++, std::move(request), std::move(on_event)});
         all_.push_back(submission);
         if (script) {
             queue_.push_back(submission);

@@ -1,9 +1,19 @@
 // Processor time of this thread: what a test of linear time may hold, however busy the machine is.
 #pragma once
 
+#include <cstddef>
 #include <ctime>
 
 namespace lucebox {
+
+// Under sanitizers time is not judged as strictly, and long texts, which only time needs, are shorter.
+#ifdef LUCEBOX_SANITIZED
+constexpr double sanitizers_slow_down = 6;
+constexpr std::size_t sanitizers_shorten = 8;
+#else
+constexpr double sanitizers_slow_down = 1;
+constexpr std::size_t sanitizers_shorten = 1;
+#endif
 
 inline double cpu_seconds() {
     timespec time{};

@@ -262,7 +262,7 @@ TEST(OutputParser, TakesLinearTimeForHostileText) {
         for (const std::string& piece : pieces) {
             std::string text = "<tool_call><function=write><parameter=content>" + first;
             if (first.size() % 2) text = first;
-            while (text.size() < 60'000) text += piece;
+            while (text.size() < 60'000 / sanitizers_shorten) text += piece;
             const auto begin = cpu_seconds();
             OutputParser parser({}, tools, false);
             std::vector<OutputEvent> events;

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <new>
@@ -28,7 +29,7 @@ constexpr std::size_t alignment = 64, huge_page = 2u << 20;
 
 class CpuBuffer final : public Buffer {
 public:
-    static Result<std::unique_ptr<Buffer>> create(std::size_t bytes) {
+    static Result<std::unique_ptr<Buffer>> create(std::size_t bytes, ThreadPool& pool) {
         auto buffer = std::make_unique<CpuBuffer>();
         if (bytes > 0) {
             buffer->alignment_ = std::align_val_t{bytes >= huge_page ? huge_page : alignment};
@@ -41,7 +42,10 @@ public:
             // A hint, so that walking the cache of a long text doesn't miss the TLB with every head of every few tokens.
             if (bytes >= huge_page) madvise(buffer->data_, bytes / huge_page * huge_page, MADV_HUGEPAGE);
 #endif
-            std::memset(buffer->data_, 0, bytes);
+            // All of it is touched, so that memory that isn't there is missed now and not in the middle of a text; by all
+            // threads, because the first touch of a page costs more than its zeros.
+            std::byte* const data = buffer->data_;
+            pool.run(bytes, huge_page, [&](std::size_t begin, std::size_t end, std::size_t) { std::memset(data + begin, 0, end - begin); });
         }
         buffer->bytes_ = bytes;
         return std::unique_ptr<Buffer>(std::move(buffer));
@@ -108,7 +112,7 @@ public:
         return std::accumulate(sums.begin(), sums.end(), std::uint64_t{0}) == 0 ? 0 : best;
     }
 
-    Result<std::unique_ptr<Buffer>> allocate(std::size_t bytes) override { return CpuBuffer::create(bytes); }
+    Result<std::unique_ptr<Buffer>> allocate(std::size_t bytes) override { return CpuBuffer::create(bytes, pool_); }
     void upload(std::byte* to, std::span<const std::byte> from) override { std::memcpy(to, from.data(), from.size()); }
     void download(std::span<std::byte> to, const std::byte* from) override { std::memcpy(to.data(), from, to.size()); }
     void copy(std::byte* to, const std::byte* from, std::size_t bytes) override { std::memmove(to, from, bytes); }
@@ -219,7 +223,9 @@ public:
                     const Tensor part_out{out.data + row * out.width, rows, out.width};
                     multiply(gate, part, first, last, part_out, false, thread);
                     // multiply() writes output o at column o: shift the base so that column `first` is the buffer's start.
-                    multiply(up, part, first, last, {up_values - first, rows, outputs_at_once}, false, thread);
+                    // It lies outside of the buffer, where addresses may be computed but pointers may not.
+                    const std::uintptr_t base = reinterpret_cast<std::uintptr_t>(up_values) - first * sizeof(float);
+                    multiply(up, part, first, last, {reinterpret_cast<float*>(base), rows, outputs_at_once}, false, thread);
                     for (std::size_t r = 0; r < rows; ++r) {
                         kernels_.gate(activation, up_values + r * outputs_at_once, last - first,
                                       part_out.data + r * out.width + first);

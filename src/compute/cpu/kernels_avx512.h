@@ -253,11 +253,11 @@ struct Tile {
     // The next bytes of each stream. Without this a core gets half of the memory's bandwidth from small matrices, whose
     // dot products leave the hardware prefetcher no time to find its stride.
     LUCEBOX_AVX512_INLINE static void prefetch(const std::byte* const (&codes)[G]) {
-        constexpr std::size_t lines = (code_bytes(F.codes) + scale_bytes(F.scales) * sub_blocks * (F.mins ? 2 : 1)) / 64 + 1;
+        constexpr std::size_t cache_lines = (code_bytes(F.codes) + scale_bytes(F.scales) * sub_blocks * (F.mins ? 2 : 1)) / 64 + 1;
 #pragma GCC unroll 4
         for (int g = 0; g < G; ++g)
 #pragma GCC unroll 16
-            for (std::size_t line = 0; line < lines; ++line)
+            for (std::size_t line = 0; line < cache_lines; ++line)
                 _mm_prefetch(reinterpret_cast<const char*>(codes[g]) + prefetch_distance + 64 * line, _MM_HINT_T0);
     }
 
