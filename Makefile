@@ -64,8 +64,8 @@ fuzz: packages-for-tests
 	@tools/run-fuzzers.sh $(or $(SECONDS_EACH),600) $(JOBS) $(TARGETS)
 
 tidy: packages-for-tests
-	@cmake --preset asan >/dev/null
-	@tools/changed-sources.sh $(ALL) | xargs -r -n 1 -P $(JOBS) clang-tidy -p build/asan --quiet
+	@cmake --preset asan -B build/tidy -DCMAKE_UNITY_BUILD=OFF >/dev/null # for the compiler's options of each file
+	@tools/changed-sources.sh $(ALL) | xargs -r -n 1 -P $(JOBS) clang-tidy -p build/tidy --quiet
 	@echo "==> clang-tidy has nothing to say"
 
 format: packages-for-tests

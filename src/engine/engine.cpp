@@ -135,7 +135,7 @@ Status Engine::State::plan_memory(const model::RunnerOptions& runner_options, bo
     LUCEBOX_TRY(const auto planner, MemoryPlanner::create(file, device.get(), runner_options));
     LUCEBOX_TRY(plan, planner.plan(options.context));
     if (budget == 0) return Ok{};
-    const Status fits = planner.check(plan, budget);
+    Status fits = planner.check(plan, budget);
     if (fits || context_asked_for) return fits;
     LUCEBOX_TRY(const std::size_t largest, planner.largest_context(options.context, budget));
     if (largest < smallest_context) return fits;

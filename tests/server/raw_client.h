@@ -2,6 +2,7 @@
 #pragma once
 
 #include <arpa/inet.h>
+#include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <map>
@@ -46,6 +47,7 @@ public:
     bool send(std::string_view text) {
         while (!text.empty()) {
             const auto count = ::send(socket_, text.data(), text.size(), MSG_NOSIGNAL);
+            if (count < 0 && errno == EINTR) continue;
             if (count <= 0) return false;
             text.remove_prefix(static_cast<std::size_t>(count));
         }
@@ -66,12 +68,16 @@ public:
     // Appends what arrives to received(); false at the end of the stream, on an error and after the timeout.
     bool receive(std::chrono::milliseconds timeout = std::chrono::seconds(5)) {
         pollfd waiting{socket_, POLLIN, 0};
-        if (::poll(&waiting, 1, static_cast<int>(timeout.count())) <= 0) {
+        int ready = 0;
+        do ready = ::poll(&waiting, 1, static_cast<int>(timeout.count()));
+        while (ready < 0 && errno == EINTR); // a fuzzer's alarm is no end of the time
+        if (ready <= 0) {
             timed_out_ = true;
             return false;
         }
         char buffer[16384];
         const auto count = ::recv(socket_, buffer, sizeof buffer, 0);
+        if (count < 0 && errno == EINTR) return true;
         if (count <= 0) return false;
         received_.append(buffer, static_cast<std::size_t>(count));
         return true;

@@ -174,6 +174,25 @@ TEST(JsonCall, InAnyWrapping) {
     }
 }
 
+TEST(JsonCall, IsNoneBehindOtherText) {
+    for (const std::string_view before : {"Like this: ", "```js: "}) {
+        const std::string text = std::string(before) + R"({"name": "get_weather", "arguments": {"city": "Rome"}})";
+        const ToolSet tools(kTools);
+        for (const std::size_t piece : {text.size(), std::size_t{3}}) { // however it is cut
+            OutputParser parser({}, tools, false);
+            std::vector<OutputEvent> events;
+            for (std::size_t at = 0; at < text.size(); at += piece) parser.push(std::string_view(text).substr(at, piece), events);
+            parser.finish(true, events);
+            std::string shown;
+            for (const OutputEvent& event : events) {
+                EXPECT_EQ(event.kind, OutputEvent::Kind::content);
+                shown += event.text;
+            }
+            EXPECT_EQ(shown, text);
+        }
+    }
+}
+
 TEST(JsonCall, RawLineBreaksInStringsAreRepaired) {
     EXPECT_EQ(arguments(parse("<tool_call>{\"name\":\"write\",\"arguments\":{\"content\":\"a\n\tb\\n\"}}</tool_call>")),
               (Json{{"content", "a\n\tb\n"}}));

@@ -108,7 +108,9 @@ bool OutputParser::step_reasoning(bool last, Events& events) {
 
 bool OutputParser::step_content(bool last, Events& events) {
     const std::string_view text = rest();
+    bool begun = content_begun_ || calls_ > 0; // also by what stands in front of `i` and is not emitted yet
     for (std::size_t i = 0; i < text.size(); ++i) {
+        begun |= i > 0 && !is_space(text[i - 1]);
         const char previous = i > 0 ? text[i - 1] : !space_.empty() ? space_.back() : content_begun_ ? previous_ : '\n';
         Found found = Found::no;
         bool reasons = false;
@@ -125,7 +127,7 @@ bool OutputParser::step_content(bool last, Events& events) {
                 return true;
             }
         }
-        if (!tools_.empty()) found = std::max(found, open_call(text.substr(i), previous, last));
+        if (!tools_.empty()) found = std::max(found, open_call(text.substr(i), previous, begun, last));
         if (found == Found::no || (found == Found::part && last)) continue;
         emit(OutputEvent::Kind::content, text.substr(0, i), events);
         at_ += i;
@@ -148,9 +150,9 @@ Found OutputParser::begin_call(std::unique_ptr<CallScanner> scanner, std::size_t
 }
 
 // Whether a call begins at `text`; if so, scanner_ reads what is behind its marker.
-Found OutputParser::open_call(std::string_view text, char previous, bool last) {
+Found OutputParser::open_call(std::string_view text, char previous, bool begun, bool last) {
     const char c = text.front();
-    if (c == '{' || c == '`') return content_begun_ || calls_ > 0 ? Found::no : open_json_call(text);
+    if (c == '{' || c == '`') return begun ? Found::no : open_json_call(text);
     if (c == '<' && previous != '`') { // in quotes it is talked about, not made
         Found best = Found::no;
         for (const std::string_view marker :

@@ -71,7 +71,7 @@ private:
     bool step_call(bool last, Events& events);
     bool step_after_call(bool last);
     void give_up_call(Events& events);
-    Found open_call(std::string_view text, char previous, bool last);
+    Found open_call(std::string_view text, char previous, bool begun, bool last);
     Found open_named_call(std::string_view text, bool line_start);
     Found open_json_call(std::string_view text);
     Found begin_call(std::unique_ptr<CallScanner> scanner, std::size_t marker_bytes);
