@@ -225,7 +225,8 @@ public:
                     // multiply() writes output o at column o: shift the base so that column `first` is the buffer's start.
                     // It lies outside of the buffer, where addresses may be computed but pointers may not.
                     const std::uintptr_t base = reinterpret_cast<std::uintptr_t>(up_values) - first * sizeof(float);
-                    multiply(up, part, first, last, {reinterpret_cast<float*>(base), rows, outputs_at_once}, false, thread);
+                    auto* const shifted = reinterpret_cast<float*>(base); // NOLINT(performance-no-int-to-ptr)
+                    multiply(up, part, first, last, {shifted, rows, outputs_at_once}, false, thread);
                     for (std::size_t r = 0; r < rows; ++r) {
                         kernels_.gate(activation, up_values + r * outputs_at_once, last - first,
                                       part_out.data + r * out.width + first);
