@@ -6,8 +6,8 @@
     /tmp/peer/bin/python tools/make_real_model_references.py FOLDER_WITH_MODELS
 
 For each prompt: its ids, the 64 greedy ids that follow (the end of the text does not stop them), the margin of each
-(best logit minus second best), and some logits at the end of the prompt. For a few prompts also the logits of the same
-weights expanded to F32, which llama.cpp multiplies without rounding activations. llama.cpp is used here and in bench/ only.
+(best logit minus second best), and some logits at the end of the prompt. Beside them the same (`exact_...`) of the weights
+expanded to F32, which llama.cpp multiplies without rounding activations. llama.cpp is used here and in bench/ only.
 """
 import json
 import pathlib
@@ -20,7 +20,7 @@ import numpy as np
 
 GREEDY = 64
 SAMPLES = 256
-EXACT = (0, 4, 11)  # prompts that have exact logits too
+EXACT = (0, 4, 11)  # prompts that have some logits of F32 weights too
 
 LONG = ("The harbour town woke slowly that morning. Fishermen mended their nets on the quay while gulls argued over scraps, "
         "and the baker's boy carried warm loaves up the hill. Nobody noticed the small grey boat that drifted in with the tide, "
@@ -59,27 +59,29 @@ MODELS = {
 }
 
 
+def logits_behind(model, ids):
+    model.eval(ids)
+    return np.array(model.scores[model.n_tokens - 1], dtype=np.float32)
+
+
+def greedy_text(model, logits, digits):
+    """The ids that follow, and the margin of each."""
+    ids, margins = [], []
+    for _ in range(GREEDY):
+        best = int(np.argmax(logits))
+        ids.append(best)
+        margins.append(round(float(logits[best] - np.max(np.delete(logits, best))), digits))
+        logits = logits_behind(model, [best])
+    return ids, margins
+
+
 def reference(model, text):
     ids = model.tokenize(text.encode(), add_bos=True, special=True)
     model.reset()
-    model.eval(ids)
-    logits = np.array(model.scores[model.n_tokens - 1], dtype=np.float32)
+    logits = logits_behind(model, ids)
     step = len(logits) // SAMPLES
-    case = {
-        "text": text,
-        "prompt": ids,
-        "sample_step": step,
-        "samples": [round(float(x), 4) for x in logits[::step]],
-        "greedy": [],
-        "margins": [],
-    }
-    for _ in range(GREEDY):
-        best = int(np.argmax(logits))
-        second = float(np.max(np.delete(logits, best)))
-        case["greedy"].append(best)
-        case["margins"].append(round(float(logits[best]) - second, 4))
-        model.eval([best])
-        logits = np.array(model.scores[model.n_tokens - 1], dtype=np.float32)
+    case = {"text": text, "prompt": ids, "sample_step": step, "samples": [round(float(x), 4) for x in logits[::step]]}
+    case["greedy"], case["margins"] = greedy_text(model, logits, 4)
     return case
 
 
@@ -101,19 +103,19 @@ def expand(path, to):
     writer.close()
 
 
-def add_exact_logits(path, cases):
+def add_exact(path, cases):
     with tempfile.TemporaryDirectory() as folder:
         expanded = pathlib.Path(folder) / "expanded.gguf"
         expand(path, expanded)
-        model = llama_cpp.Llama(str(expanded), n_ctx=128, n_threads=2, n_threads_batch=2, logits_all=True, verbose=False,
+        model = llama_cpp.Llama(str(expanded), n_ctx=1024, n_threads=2, n_threads_batch=2, logits_all=True, verbose=False,
                                 type_k=llama_cpp.GGML_TYPE_F32, type_v=llama_cpp.GGML_TYPE_F32)
-        for index in EXACT:
-            case = cases[index]
+        for index, case in enumerate(cases):
             model.reset()
-            model.eval(case["prompt"])
-            logits = np.array(model.scores[model.n_tokens - 1], dtype=np.float32)
-            case["exact_samples"] = [round(float(x), 5) for x in logits[::case["sample_step"]]]
-            print(f"exact logits of prompt {index}", flush=True)
+            logits = logits_behind(model, case["prompt"])
+            if index in EXACT:
+                case["exact_samples"] = [round(float(x), 5) for x in logits[::case["sample_step"]]]
+            case["exact_greedy"], case["exact_margins"] = greedy_text(model, logits, 5)
+            print(f"exact {index + 1}/{len(cases)}: smallest margin {min(case['exact_margins'])}", flush=True)
 
 
 def main():
@@ -129,7 +131,7 @@ def main():
             print(f"{name} {i + 1}/{len(prompts)}: {len(cases[-1]['prompt'])} prompt tokens, smallest margin "
                   f"{min(cases[-1]['margins'])}", flush=True)
         model.close()
-        add_exact_logits(folder / file, cases)
+        add_exact(folder / file, cases)
         about = {"model": name, "file": file, "made_by": f"llama.cpp of llama-cpp-python {llama_cpp.__version__}, CPU, f16 KV"}
         # One case a line, so that a change of one shows as one.
         text = json.dumps(about, ensure_ascii=False)[:-1] + ', "cases": [\n'
