@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Runs what tools/gpu/pack-binaries.sh packed, in the packed folder. Each part has a time limit: a kernel that hangs must not cost
+# the rest.
+#   ./measure.sh [PART]...   tests    every operation, oracle and step on the GPU
+#                            bench    MODEL=file.gguf: decoding, steps of several rows, prompts
+#                            profile  MODEL=file.gguf: time of each kernel of some tokens, by ncu
+#                            memcheck tests of two models under compute-sanitizer
+# A build with LUCEBOX_STEP_TRACE prints the step kernel's clocks at the end of bench.
+set -uo pipefail
+cd "$(dirname "$0")" || exit 70
+export LD_LIBRARY_PATH=$PWD/bin
+logs=${LOGS:-$PWD/logs}
+mkdir -p "$logs"
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(tests)
+failed=0
+
+# limited SECONDS NAME COMMAND...
+limited() {
+    local limit=$1 name=$2 begin=$SECONDS
+    shift 2
+    timeout -k 2 "$limit" "$@" >"$logs/$name.log" 2>&1
+    local code=$?
+    [ $code -eq 0 ] || failed=1
+    echo "$name: exit $code, $((SECONDS - begin)) s"
+    grep -hE '^\[  (PASSED|FAILED|SKIPPED) ' "$logs/$name.log" | sort -u | head -20
+    return $code
+}
+model() { [ -f "${MODEL:-}" ] || { echo "error: MODEL must name a GGUF file" >&2; exit 66; }; }
+
+nvidia-smi --query-gpu=name,driver_version,clocks.sm --format=csv,noheader
+echo "commit $(cat commit)"
+for part in "${parts[@]}"; do
+    case $part in
+    tests)
+        limited 60 operations bin/test_compute --gtest_filter='*Cuda*' --gtest_brief=1
+        limited 90 models bin/test_model --gtest_filter='*cuda*' --gtest_brief=1
+        ;;
+    bench)
+        model
+        limited 120 bench bin/lucebox bench --device cuda --model "$MODEL" --prompt-tokens "${PROMPT:-512}" --prompts "${PROMPTS:-2048,8192}" \
+            --decode-tokens 64 --repetitions 3 --rows "${ROWS:-1,8,16,32,64}"
+        grep -v '^bench ' "$logs/bench.log"
+        ;;
+    profile)
+        model
+        limited 90 profile ncu --graph-profiling node --clock-control none --cache-control none --metrics gpu__time_duration.sum \
+            --launch-skip 3000 --launch-count 320 --csv --log-file "$logs/kernels.csv" \
+            bin/lucebox bench --device cuda --model "$MODEL" --prompt-tokens 64 --decode-tokens 8 --repetitions 1
+        python3 - "$logs/kernels.csv" <<'PYTHON'
+import csv, sys
+rows = [row for row in csv.reader(open(sys.argv[1])) if len(row) > 10]
+name, value = rows[0].index("Kernel Name"), rows[0].index("Metric Value")
+kernels = {}
+for row in rows[1:]:
+    kernels.setdefault(row[name][:70], []).append(float(row[value].replace(",", "")) / 1e3)
+for kernel, times in sorted(kernels.items(), key=lambda item: -sum(item[1])):
+    print(f"{len(times):5d} launches {sum(times):10.1f} us  mean {sum(times) / len(times):8.2f} us  {kernel}")
+PYTHON
+        ;;
+    memcheck)
+        limited 120 memcheck compute-sanitizer --tool memcheck --error-exitcode 9 bin/test_model --gtest_filter='*UncommittedRows*gemma3_cuda:*UncommittedRows*qwen35_cuda'
+        ;;
+    *) echo "error: no part is called $part" >&2; exit 64 ;;
+    esac
+done
+exit $failed
