@@ -11,7 +11,9 @@ namespace {
 #ifdef LUCEBOX_CUDA
 Result<std::unique_ptr<Device>> make_cuda(std::size_t fail) { return cuda::make_device({.fail_allocation = fail}); }
 Result<std::string> cuda_name() { return cuda::usable_card(); }
+constexpr bool with_cuda = true;
 #else
+constexpr bool with_cuda = false;
 Error no_cuda() {
     return {ErrorKind::unavailable, "this build computes on the CPU only: --device cuda is not available", "use --device cpu"};
 }
@@ -43,5 +45,7 @@ std::vector<DeviceFacts> known_devices() {
 #endif
     return devices;
 }
+
+bool compiled_for_cuda() { return with_cuda; }
 
 } // namespace lucebox::compute

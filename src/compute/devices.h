@@ -33,5 +33,6 @@ struct DeviceFacts {
     std::string problem; // why it cannot be used; empty if it can
 };
 std::vector<DeviceFacts> known_devices(); // those compiled in; the CPU first
+bool compiled_for_cuda();                 // asks no driver
 
 } // namespace lucebox::compute

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "compute/devices.h"
 #include "hub/gpus.h"
 #include "hub/host_facts.h"
 
@@ -15,12 +16,6 @@
 
 namespace lucebox::app {
 namespace {
-
-#ifdef LUCEBOX_CUDA
-constexpr bool gpu_build = true;
-#else
-constexpr bool gpu_build = false;
-#endif
 
 std::string variable(const Environment& environment, const char* name) {
     const auto found = environment.find(name);
@@ -77,7 +72,7 @@ Result<std::vector<std::string>> enter(std::span<const char* const> words, const
     if (plan.serve) {
         const bool help = std::ranges::any_of(plan.words, [](const auto& word) { return word == "--help" || word == "-h" || word == "--version"; });
         if (help) return plan.words;
-        LUCEBOX_CHECK(check_gpu_given({gpu_build, hub::has_gpu_device_files(), wished_device(plan.words, environment)}));
+        LUCEBOX_CHECK(check_gpu_given({compute::compiled_for_cuda(), hub::has_gpu_device_files(), wished_device(plan.words, environment)}));
         leave_host_facts(environment);
         // As the first process it inherits orphans (of a health check that was cut off, say): let the kernel reap them.
         if (::getpid() == 1) std::signal(SIGCHLD, SIG_IGN);
