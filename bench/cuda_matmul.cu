@@ -40,17 +40,17 @@ void check(cudaError_t error, int line) {
 #define CHECK(call) check(call, __LINE__)
 
 template <class T>
-class DeviceMemory {
+class Allocation {
 public:
-    explicit DeviceMemory(std::size_t count) : count_(count) {
+    explicit Allocation(std::size_t count) : count_(count) {
         CHECK(cudaMalloc(&data_, std::max<std::size_t>(count, 1) * sizeof(T)));
         CHECK(cudaMemset(data_, 0, std::max<std::size_t>(count, 1) * sizeof(T)));
     }
-    explicit DeviceMemory(const std::vector<T>& from) : DeviceMemory(from.size()) {
+    explicit Allocation(const std::vector<T>& from) : Allocation(from.size()) {
         CHECK(cudaMemcpy(data_, from.data(), from.size() * sizeof(T), cudaMemcpyHostToDevice));
     }
-    DeviceMemory(const DeviceMemory&) = delete;
-    ~DeviceMemory() { cudaFree(data_); }
+    Allocation(const Allocation&) = delete;
+    ~Allocation() { cudaFree(data_); }
     T* data() const { return data_; }
     std::vector<T> host() const {
         std::vector<T> to(count_);
@@ -119,14 +119,14 @@ std::vector<std::byte> random_blocks(TensorType type, std::size_t blocks) {
 // A matrix with its weights as f32 on the host and packed on the device.
 struct TestMatrix {
     std::vector<float> weights; // [outputs, inputs]
-    std::unique_ptr<DeviceMemory<std::byte>> memory;
+    std::unique_ptr<Allocation<std::byte>> memory;
     std::unique_ptr<CudaMatrix> matrix;
 
     TestMatrix(TensorType type, std::size_t inputs, std::size_t outputs) : weights(inputs * outputs) {
         const std::vector<std::byte> raw = random_blocks(type, inputs / gguf::block_format(type).elements * outputs);
         gguf::dequantise_row(type, raw, weights);
-        const DeviceMemory<std::byte> file(raw);
-        memory = std::make_unique<DeviceMemory<std::byte>>(CudaMatrix::device_bytes(type, inputs, outputs));
+        const Allocation<std::byte> file(raw);
+        memory = std::make_unique<Allocation<std::byte>>(CudaMatrix::device_bytes(type, inputs, outputs));
         matrix = CudaMatrix::repack(type, inputs, outputs, file.data(), memory->data(), stream);
         CHECK(cudaStreamSynchronize(stream));
     }
@@ -169,11 +169,11 @@ void verdict(bool good) {
     all_good &= good;
 }
 
-std::unique_ptr<DeviceMemory<std::byte>> workspace;
+std::unique_ptr<Allocation<std::byte>> workspace;
 
 struct Input {
-    DeviceMemory<float> x;
-    DeviceMemory<std::byte> operand;
+    Allocation<float> x;
+    Allocation<std::byte> operand;
     Input(const std::vector<float>& values, std::size_t rows, std::size_t width)
         : x(values), operand(operand_bytes(rows, width)) {
         to_operand(x.data(), rows, width, operand.data(), stream);
@@ -182,7 +182,7 @@ struct Input {
 
 std::vector<float> product(const CudaMatrix& matrix, const std::vector<float>& x, std::size_t rows) {
     const Input input(x, rows, matrix.inputs());
-    const DeviceMemory<float> out(rows * matrix.outputs());
+    const Allocation<float> out(rows * matrix.outputs());
     const MatmulTarget target{&matrix, nullptr, out.data(), false};
     matmul(input.operand.data(), rows, {&target, 1}, workspace->data(), stream);
     CHECK(cudaStreamSynchronize(stream));
@@ -240,8 +240,8 @@ void check_type(TensorType type, std::size_t outputs, std::size_t inputs) {
     std::vector<std::int32_t> tokens;
     for (std::size_t o = 0; o < outputs; o += 7)
         tokens.push_back(static_cast<std::int32_t>(o));
-    const DeviceMemory<std::int32_t> device_tokens(tokens);
-    const DeviceMemory<float> rows(tokens.size() * inputs);
+    const Allocation<std::int32_t> device_tokens(tokens);
+    const Allocation<float> rows(tokens.size() * inputs);
     m.matrix->embed(device_tokens.data(), 4, tokens.size(), 1, rows.data(), stream);
     CHECK(cudaStreamSynchronize(stream));
     const std::vector<float> embedded = rows.host();
@@ -273,7 +273,7 @@ void check_groups() {
         const std::vector<float> x = random_activations(rows, inputs);
         const Input input(x, rows, inputs);
         const std::vector<float> bias = random_activations(1, 1100), before = random_activations(rows, 640);
-        const DeviceMemory<float> device_bias(bias), out_a(rows * 1100), out_b(before), out_c(rows * 48),
+        const Allocation<float> device_bias(bias), out_a(rows * 1100), out_b(before), out_c(rows * 48),
             out_d(rows * 48);
         const MatmulTarget targets[] = {{a.matrix.get(), device_bias.data(), out_a.data(), false},
                                         {b.matrix.get(), nullptr, out_b.data(), true},
@@ -302,12 +302,12 @@ void check_groups() {
             const std::size_t width = 1096;
             const TestMatrix gate(TensorType::q4_k, inputs, width), up(up_type, inputs, width),
                 next(TensorType::f16, width, 96);
-            const DeviceMemory<std::byte> hidden(operand_bytes(rows, width));
+            const Allocation<std::byte> hidden(operand_bytes(rows, width));
             const CudaMatrix* both[] = {gate.matrix.get(), up.matrix.get()};
-            const DeviceMemory<std::byte> space(matmul_workspace_bytes(both, rows));
+            const Allocation<std::byte> space(matmul_workspace_bytes(both, rows));
             gated_matmul(input.operand.data(), rows, *gate.matrix, *up.matrix, Activation::silu, hidden.data(),
                          space.data(), stream);
-            const DeviceMemory<float> out(rows * 96);
+            const Allocation<float> out(rows * 96);
             const MatmulTarget target{next.matrix.get(), nullptr, out.data(), false};
             matmul(hidden.data(), rows, {&target, 1}, space.data(), stream);
             CHECK(cudaStreamSynchronize(stream));
@@ -339,7 +339,7 @@ void check_gated_rows() {
     const std::vector<float> x = random_activations(64, inputs);
     auto hidden = [&](std::size_t first, std::size_t rows, Activation activation) {
         const Input input(rows_of(x, inputs, first, rows), rows, inputs);
-        const DeviceMemory<std::byte> out(operand_bytes(rows, width));
+        const Allocation<std::byte> out(operand_bytes(rows, width));
         gated_matmul(input.operand.data(), rows, *gate.matrix, *up.matrix, activation, out.data(), workspace->data(),
                      stream);
         CHECK(cudaStreamSynchronize(stream));
@@ -437,22 +437,22 @@ public:
         const std::size_t bytes = inputs / format.elements * format.bytes * outputs;
         if (type != raw_type_ || raw_bytes_ < bytes) {
             const std::vector<std::byte> some = random_blocks(type, 20000);
-            raw_ = std::make_unique<DeviceMemory<std::byte>>(bytes + some.size());
+            raw_ = std::make_unique<Allocation<std::byte>>(bytes + some.size());
             for (std::size_t at = 0; at < bytes; at += some.size())
                 CHECK(cudaMemcpy(raw_->data() + at, some.data(), some.size(), cudaMemcpyHostToDevice));
             raw_type_ = type, raw_bytes_ = bytes;
         }
-        memory_.push_back(std::make_unique<DeviceMemory<std::byte>>(CudaMatrix::device_bytes(type, inputs, outputs)));
+        memory_.push_back(std::make_unique<Allocation<std::byte>>(CudaMatrix::device_bytes(type, inputs, outputs)));
         matrices_.push_back(CudaMatrix::repack(type, inputs, outputs, raw_->data(), memory_.back()->data(), stream));
         CHECK(cudaStreamSynchronize(stream));
         return matrices_.back().get();
     }
 
 private:
-    std::unique_ptr<DeviceMemory<std::byte>> raw_;
+    std::unique_ptr<Allocation<std::byte>> raw_;
     TensorType raw_type_{};
     std::size_t raw_bytes_ = 0;
-    std::vector<std::unique_ptr<DeviceMemory<std::byte>>> memory_;
+    std::vector<std::unique_ptr<Allocation<std::byte>>> memory_;
     std::vector<std::unique_ptr<CudaMatrix>> matrices_;
 };
 
@@ -517,13 +517,13 @@ public:
 };
 
 struct Buffers {
-    DeviceMemory<std::byte> operand, hidden;
-    DeviceMemory<float> out;
+    Allocation<std::byte> operand, hidden;
+    Allocation<float> out;
     explicit Buffers(std::size_t rows)
         : operand(operand_bytes(rows, 17408)), hidden(operand_bytes(rows, 17408)),
           out(std::max<std::size_t>(rows * 20480, std::min<std::size_t>(rows, 64) * 248320)) {
         const std::vector<float> x = random_activations(std::min<std::size_t>(rows, 64), 17408);
-        const DeviceMemory<float> device_x(x);
+        const Allocation<float> device_x(x);
         to_operand(device_x.data(), std::min<std::size_t>(rows, 64), 17408, operand.data(), stream);
         CHECK(cudaStreamSynchronize(stream));
     }
@@ -544,8 +544,8 @@ std::string match;    // shapes whose name contains it
 
 void measure_read() {
     const std::size_t bytes = std::size_t{3} << 30;
-    const DeviceMemory<std::byte> memory(bytes);
-    const DeviceMemory<std::uint32_t> out(1);
+    const Allocation<std::byte> memory(bytes);
+    const Allocation<std::uint32_t> out(1);
     int processors = 0;
     CHECK(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, 0));
     for (const int blocks : {2, 4}) {
@@ -656,7 +656,7 @@ int main(int argc, char** argv) {
     CHECK(cudaGetDeviceProperties(&properties, 0));
     std::printf("%s, %d multiprocessors\n", properties.name, properties.multiProcessorCount);
     CHECK(cudaStreamCreate(&stream));
-    workspace = std::make_unique<DeviceMemory<std::byte>>(matmul_workspace_bytes({}, 64));
+    workspace = std::make_unique<Allocation<std::byte>>(matmul_workspace_bytes({}, 64));
     if (wanted("check")) check_all();
     if (argc > 1 && wanted("profile")) { // for ncu: each launch of a layer at 1, 32 and 2048 rows
         const Model model(4);

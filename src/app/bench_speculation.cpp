@@ -61,17 +61,12 @@ public:
             longest = std::max(longest, prompts.back().size() + task.max_tokens);
         }
         LUCEBOX_TRY(LoadedModel model, LoadedModel::load(options, longest, rows_per_step));
-        Comparison comparison{std::move(model), std::move(tokenizer), std::move(prompts), {}, nullptr};
-        if (options.is_set("draft")) {
-            LUCEBOX_TRY(auto draft_file, model::DflashFile::open(options.path("draft")));
-            comparison.draft_file_ = std::make_unique<model::DflashFile>(std::move(draft_file));
-            LUCEBOX_TRY(comparison.draft_, model::DraftRunner::load(*comparison.draft_file_, *comparison.model_.device, *comparison.model_.runner));
-        }
-        return comparison;
+        LUCEBOX_TRY(LoadedDraft draft, LoadedDraft::load(options, model));
+        return Comparison(std::move(model), std::move(tokenizer), std::move(prompts), std::move(draft));
     }
 
     Result<std::unique_ptr<decode::Speculator>> speculator(const decode::Speculation& shape) {
-        auto made = std::make_unique<decode::Speculator>(shape, *model_.runner, draft_.get());
+        auto made = std::make_unique<decode::Speculator>(shape, *model_.runner, draft_.runner.get());
         model_.runner->close(model_.sequence);
         LUCEBOX_CHECK(made->measure());
         LUCEBOX_TRY(model_.sequence, model_.runner->open());
@@ -90,13 +85,13 @@ public:
 
     const LoadedModel& model() const { return model_; }
     std::size_t prompt_tokens(std::size_t task) const { return prompts_[task].size(); }
-    bool has_draft() const { return draft_ != nullptr; }
+    bool has_draft() const { return draft_.runner != nullptr; }
+    Json draft_path() const { return has_draft() ? Json(draft_.file->path().string()) : Json(); }
 
 private:
     Comparison(LoadedModel model, std::unique_ptr<text::Tokenizer> tokenizer, std::vector<std::vector<model::TokenId>> prompts,
-               std::unique_ptr<model::DflashFile> file, std::unique_ptr<model::DraftRunner> draft)
-        : model_(std::move(model)), tokenizer_(std::move(tokenizer)), prompts_(std::move(prompts)), draft_file_(std::move(file)),
-          draft_(std::move(draft)) {}
+               LoadedDraft draft)
+        : model_(std::move(model)), tokenizer_(std::move(tokenizer)), prompts_(std::move(prompts)), draft_(std::move(draft)) {}
 
     static Result<std::string> prompt_text(const std::optional<std::string>& source, const std::string& prompt) {
         if (!source) return prompt + "\n\n";
@@ -112,8 +107,7 @@ private:
     LoadedModel model_;
     std::unique_ptr<text::Tokenizer> tokenizer_;
     std::vector<std::vector<model::TokenId>> prompts_;
-    std::unique_ptr<model::DflashFile> draft_file_;
-    std::unique_ptr<model::DraftRunner> draft_;
+    LoadedDraft draft_;
 };
 
 } // namespace
@@ -135,7 +129,7 @@ Status bench_speculation(const Options& options) {
     const auto repetitions = static_cast<std::size_t>(options.integer("repetitions"));
     const bool json = options.boolean("json");
     Json report{{"model", comparison.model().file.path().string()}, {"device", comparison.model().device->name()},
-                {"git_sha", build_info().git_sha}, {"draft", options.is_set("draft") ? Json(options.path("draft").string()) : Json()}};
+                {"git_sha", build_info().git_sha}, {"draft", comparison.draft_path()}};
     if (!json) {
         fmt::print("{}\n{}\n\n{:<18} {:>6} {:>11}", comparison.model().file.path().string(), comparison.model().device->name(), "task",
                    "tokens", "plain tok/s");

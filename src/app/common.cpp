@@ -1,3 +1,4 @@
+#include "app/chosen_draft.h"
 #include "app/commands.h"
 
 #include <fmt/format.h>
@@ -34,7 +35,9 @@ Result<engine::Options> engine_options(const Options& options, std::function<boo
     out.client_queue = static_cast<std::size_t>(options.integer("client-queue"));
     out.client_sequences = static_cast<std::size_t>(options.integer("client-sequences"));
     out.device = device_options(options);
-    out.draft = options.path("draft");
+    const ChosenDraft draft = chosen_draft(options, out.model);
+    out.draft = draft.path;
+    out.draft_may_not_fit = draft.found;
     LUCEBOX_TRY(out.speculation, decode::parse_speculation(options.text("speculation")));
     return out;
 }

@@ -75,13 +75,8 @@ Status generate(const Invocation& invocation) {
         how.ends = [&](model::TokenId token) { return tokenizer->is_end_of_generation(token); };
     }
     LUCEBOX_TRY(LoadedModel model, LoadedModel::load(options, prompt.size() + how.max_tokens, rows_per_step));
-    std::optional<model::DflashFile> draft_file;
-    std::unique_ptr<model::DraftRunner> draft;
-    if (options.is_set("draft")) {
-        LUCEBOX_TRY(draft_file, model::DflashFile::open(options.path("draft")));
-        LUCEBOX_TRY(draft, model::DraftRunner::load(*draft_file, *model.device, *model.runner));
-    }
-    decode::Speculator speculator(speculation, *model.runner, draft.get());
+    LUCEBOX_TRY(const LoadedDraft draft, LoadedDraft::load(options, model));
+    decode::Speculator speculator(speculation, *model.runner, draft.runner.get());
     model.runner->close(model.sequence); // measuring needs one
     LUCEBOX_CHECK(speculator.measure());
     LUCEBOX_TRY(model.sequence, model.runner->open());

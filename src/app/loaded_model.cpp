@@ -1,5 +1,8 @@
 #include "app/loaded_model.h"
 
+#include "app/chosen_draft.h"
+#include "base/log.h"
+
 namespace lucebox::app {
 
 Result<LoadedModel> LoadedModel::load(const Options& options, std::size_t context, std::size_t rows) {
@@ -13,6 +16,22 @@ Result<LoadedModel> LoadedModel::load(const Options& options, std::size_t contex
     LUCEBOX_TRY(model.runner, model::Runner::load(model.file, *model.device, runner_options));
     LUCEBOX_TRY(model.sequence, model.runner->open());
     return model;
+}
+
+Result<LoadedDraft> LoadedDraft::load(const Options& options, const LoadedModel& model) {
+    const ChosenDraft chosen = chosen_draft(options, model.file.path());
+    LoadedDraft draft;
+    if (chosen.path.empty()) return draft;
+    const auto open = [&]() -> Status {
+        LUCEBOX_TRY(auto file, model::DflashFile::open(chosen.path));
+        draft.file = std::make_unique<model::DflashFile>(std::move(file));
+        LUCEBOX_TRY(draft.runner, model::DraftRunner::load(*draft.file, *model.device, *model.runner));
+        return Ok{};
+    };
+    const Status opened = open();
+    if (!opened && !chosen.found) return opened.error();
+    if (!opened) log_warning("the draft {} is not used: {}", chosen.path.string(), opened.error().message);
+    return draft;
 }
 
 Status LoadedModel::feed(std::span<const model::TokenId> tokens, bool want_all) {

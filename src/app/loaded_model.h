@@ -3,6 +3,7 @@
 
 #include "app/commands.h"
 #include "gguf/model_file.h"
+#include "model/draft_runner.h"
 #include "model/runner.h"
 
 namespace lucebox::app {
@@ -18,6 +19,14 @@ struct LoadedModel {
 
     // Feeds tokens as a path, in steps of at most `rows`; `want_all`: logits of every token, else of the last.
     Status feed(std::span<const model::TokenId> tokens, bool want_all);
+};
+
+// The draft that the options name, or that is found for the model; null: none.
+struct LoadedDraft {
+    std::unique_ptr<model::DflashFile> file;
+    std::unique_ptr<model::DraftRunner> runner;
+
+    static Result<LoadedDraft> load(const Options& options, const LoadedModel& model);
 };
 
 } // namespace lucebox::app

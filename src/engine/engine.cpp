@@ -92,6 +92,7 @@ struct Engine::State {
 
     Status load(std::function<void(double)> progress);
     Status load_text();
+    Status open_draft();
     Status load_draft();
     Status plan_memory(const model::RunnerOptions& runner_options, bool context_asked_for);
 
@@ -114,10 +115,19 @@ Status Engine::State::load_text() {
     return Ok{};
 }
 
+Status Engine::State::open_draft() {
+    LUCEBOX_TRY(draft_file, model::DflashFile::open(options.draft));
+    LUCEBOX_TRY(draft, model::DraftRunner::load(*draft_file, *device, *runner));
+    return Ok{};
+}
+
 Status Engine::State::load_draft() {
     if (!options.draft.empty()) {
-        LUCEBOX_TRY(draft_file, model::DflashFile::open(options.draft));
-        LUCEBOX_TRY(draft, model::DraftRunner::load(*draft_file, *device, *runner));
+        const Status opened = open_draft();
+        if (!opened && !options.draft_may_not_fit) return opened;
+        if (!opened) log_warning("the draft {} is not used: {}", options.draft.string(), opened.error().message);
+    }
+    if (draft) {
         const model::DflashConfig& config = draft_file->config();
         info.draft = {config.name, config.architecture, options.draft, draft_file->bytes(), config.layers, config.block, config.target_layers};
         memory.draft_weights = draft->draft().weight_bytes();
