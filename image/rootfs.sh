@@ -45,6 +45,11 @@ printf 'PRETTY_NAME="Lucebox image"\nID=lucebox\n' >"$root/etc/os-release"
 printf '%s\n%s\n%s\n' "$3" "$4" "$5" >"$root/opt/lucebox-hub/IMAGE_INFO"
 # Where earlier images expected models.
 ln -s /models "$root/opt/lucebox-hub/server/models"
-# Model cards, when the repository has them.
 here=$(cd "$(dirname "$0")" && pwd)
+# Drafts that come with the program, and model cards, when the repository has them.
+for draft in "$here/../models/"*.dflash.gguf; do
+    [ -f "$draft" ] || continue
+    mkdir -p "$root/usr/share/lucebox/models"
+    cp "$draft" "$root/usr/share/lucebox/models/"
+done
 if [ -d "$here/../models/cards" ]; then cp "$here/../models/cards/"* "$root/opt/lucebox-hub/share/model_cards/"; fi

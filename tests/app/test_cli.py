@@ -229,5 +229,45 @@ class Quantizing(unittest.TestCase):
         self.assertEqual(os.listdir(self.folder.name), [])
 
 
+class Drafts(unittest.TestCase):
+    """A draft named after its model is found; one that does not fit is left out unless it was asked for."""
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.beside, self.drafts = Path(self.folder.name, "models"), Path(self.folder.name, "drafts")
+        self.beside.mkdir()
+        self.drafts.mkdir()
+        self.model = self.beside / "Tiny-1B.Q8_0.gguf"
+        self.model.symlink_to((ORACLES / "dflash-qwen3/model.gguf").resolve())
+
+    def proposals(self, *more):
+        got = run("generate", "--model", self.model, "--tokens", ORACLES / "dflash-qwen3/sequence.npy", "--max-tokens", "8", "--json",
+                  "--speculation", "chain:3", *more)
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return [step["proposals"] for step in json.loads(got.stdout)["steps"]], got.stderr
+
+    def test_one_beside_the_model_or_in_a_folder_of_models_is_used(self):
+        expected, _ = self.proposals("--draft", ORACLES / "dflash-qwen3/draft.gguf")
+        without, _ = self.proposals()
+        self.assertNotEqual(expected, without)
+        name = "Tiny-1B.dflash.gguf"
+        for folder in (self.drafts, self.beside):
+            (folder / name).symlink_to((ORACLES / "dflash-qwen3/draft.gguf").resolve())
+            self.assertEqual(self.proposals("--models", self.drafts)[0], expected)
+            self.assertEqual(self.proposals("--models", self.drafts, "--draft", "none")[0], without)
+            (folder / name).unlink()
+
+    def test_one_of_another_model_is_left_out_unless_it_was_asked_for(self):
+        without, _ = self.proposals()
+        (self.beside / "Tiny-1B.dflash.gguf").symlink_to((ORACLES / "dflash-qwen35/draft.gguf").resolve())
+        got, log = self.proposals()
+        self.assertEqual(got, without)
+        self.assertIn("Tiny-1B.dflash.gguf is not used", log)
+        asked = run("generate", "--model", self.model, "--tokens", ORACLES / "dflash-qwen3/sequence.npy", "--max-tokens", "1",
+                    "--draft", self.beside / "Tiny-1B.dflash.gguf")
+        self.assertNotEqual(asked.returncode, 0)
+
+
 if __name__ == "__main__":
     unittest.main()

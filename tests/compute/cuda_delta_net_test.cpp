@@ -101,6 +101,9 @@ protected:
     void SetUp() override {
         if (!has_gpu()) GTEST_SKIP() << "skipped: no GPU";
     }
+    // What only reaches the output is rounded to f16 on the way, by 2^-11 each time: q, k, the product of both with the decay,
+    // and what was written; or q and the state. No sum of four such errors is more than this share of its terms.
+    static constexpr double output_rounding = 4.0 / 2048;
     Shape shape = std::get<0>(GetParam());
     bool without_cluster = std::get<1>(GetParam());
     std::mt19937 random{20261127};
@@ -207,8 +210,7 @@ TEST_P(CudaDeltaNet, PromptsAgreeWithTheOracle) {
         sequences[1].commit_now = true;
         const Inputs inputs(shape, sequences[0].parent.size() + 1, random);
         const auto expected = oracle.run(sequences, inputs), got = layer.run(sequences, inputs);
-        // What only reaches the output was rounded to f16 on the way.
-        ASSERT_LT(distance(got, expected), 1e-3) << "round " << round;
+        ASSERT_LT(distance(got, expected), output_rounding) << "round " << round;
         ASSERT_LT(distance(layer.state(), oracle.state()), 5e-5) << "round " << round;
         ASSERT_EQ(layer.conv(), oracle.conv()) << "round " << round;
         sequences[0].pending.clear();

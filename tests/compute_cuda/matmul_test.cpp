@@ -303,6 +303,41 @@ TEST(CudaMatmul, SharesCoverEveryUnitOnceAndNeverWaitInACircle) {
     }
 }
 
+// With half as many seats as workers each does two shares. A finisher must not wait for a share that another seat has yet to
+// begin behind a wait of its own: then all groups would end one after the other.
+TEST(CudaMatmul, SeatsWithSeveralSharesDoNotQueueBehindEachOther) {
+    for (const int outputs : {5120, 17408, 1024}) {
+        Job job;
+        job.workers = 132;
+        const PlannedTarget target{Form::q4_k, 20, {.outputs = outputs, .tiles = outputs / 64}};
+        plan_groups(job, {&target, 1}, job.workers, 4);
+        constexpr unsigned seats = 66;
+        std::map<std::pair<int, int>, int> left; // group and worker: when its part was there, counted in units
+        int busiest = 0, last = 0;
+        for (int worker = 0; worker < job.workers; ++worker)
+            busiest = std::max(busiest, static_cast<int>(job.bound[worker + 1] - job.bound[worker]));
+        std::vector<int> clock(seats, 0);
+        std::vector<std::vector<Segment>> work(seats);
+        for (unsigned seat = 0; seat < seats; ++seat) {
+            Walk walk(job, seat, seats, Walk::begin(job, seat, seats));
+            for (Segment segment{}; walk.next(segment);)
+                work[seat].push_back(segment);
+        }
+        for (int worker = job.workers - 1; worker >= 0; --worker) // a worker waits for higher ones only
+            for (unsigned seat = 0; seat < seats; ++seat)
+                for (const Segment& segment : work[seat]) {
+                    if (segment.worker != worker) continue;
+                    clock[seat] += segment.last - segment.first;
+                    if (segment.first > 0) left[{segment.group, worker}] = clock[seat];
+                    if (segment.first == 0)
+                        for (const auto& [part, when] : left)
+                            if (part.first == segment.group) clock[seat] = std::max(clock[seat], when);
+                    last = std::max(last, clock[seat]);
+                }
+        EXPECT_LE(last, 3 * busiest) << outputs << " outputs";
+    }
+}
+
 TEST(CudaMatmul, SharesOfOneFormDifferByLittleMoreThanAUnit) {
     Job job;
     const PlannedTarget down{Form::q4_k, 68, {.outputs = 5120, .tiles = 80}};

@@ -2,7 +2,8 @@
 # Builds on a GPU machine what tools/gpu/pack.sh packed, runs every check that needs a GPU, and writes report.md.
 # Run in the packed folder. Parts can be chosen: tests sanitizer older bench; all if none is named.
 #   tree/tools/gpu/suite.sh [PART]... ; MODEL=file.gguf adds a benchmark of that model; BUILD=folder keeps builds elsewhere.
-# OLDER="75 80 89" are the older architectures. A kernel that never ends costs its test a time limit, not the run: each test suite is a process of its own.
+# OLDER="75 80 89" are the older architectures; FILTER chooses among the tests, as GoogleTest's does.
+# A kernel that never ends costs its test a time limit, not the run: each test suite is a process of its own.
 set -uo pipefail
 here=$PWD
 build=${BUILD:-/tmp/lucebox-gpu}
@@ -58,7 +59,7 @@ suite() {
 }
 # tests_of BUILD: the operations and the models, on the GPU alone; several suites at once.
 tests_of() {
-    local program filter='*cuda*:*Cuda*' names waiting=()
+    local program filter=${FILTER:-*cuda*:*Cuda*} names waiting=()
     mkdir -p "$build/logs"
     for program in test_compute test_model; do
         names=$(cd "$here/tree" && "$build/$1/tests/$program" --gtest_list_tests --gtest_filter="$filter" | awk '
@@ -93,7 +94,7 @@ say "| --- | --- | --- |"
 check "build ($native)" build_for native "$native" lucebox test_compute test_model bench_cuda_matmul bench_cuda_delta_net
 
 if wanted tests; then
-    check "products of every type and shape" timeout -k 5 "$limit" "$build/native/bench/bench_cuda_matmul" check
+    [ -n "${FILTER:-}" ] || check "products of every type and shape" timeout -k 5 "$limit" "$build/native/bench/bench_cuda_matmul" check
     tests_of native
 fi
 if wanted sanitizer; then

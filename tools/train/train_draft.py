@@ -293,15 +293,13 @@ def main():
     samples = [s for s in write_corpus(writer, args) if tuple(s[1]) not in held_prompts]
     torch.cuda.empty_cache() if device.type == "cuda" else None
 
-    counts = torch.zeros(target.output.shape[0], dtype=torch.long)
-    for _, _, answer in samples:
-        counts += torch.bincount(torch.tensor(answer), minlength=len(counts))
+    counts = torch.bincount(torch.tensor([token for _, _, answer in samples for token in answer]), minlength=target.output.shape[0])
     ranked = counts.argsort(descending=True)
     head_tokens = sorted(ranked[:min(16384, int((counts > 0).sum()))].tolist())
     say(f"{len(samples)} answers with {int(counts.sum()) / 1e6:.2f} M tokens of {int((counts > 0).sum())} kinds")
     steps = train(target, draft, samples, args, config)
     results = evaluate(target, draft, held_out, args, config)
-    results.update(steps=steps, seconds=clock(), corpus_answers=len(samples), corpus_tokens=int(counts.sum()), parameters=parameters,
+    results.update(training_steps=steps, seconds=clock(), corpus_answers=len(samples), corpus_tokens=int(counts.sum()), parameters=parameters,
                    seed=args.seed, target=Path(args.model).name, device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
                    torch=torch.__version__)
     save(draft, args.out, target.output.shape[0], target.layers, gguf.metadata["llama.context_length"], head_tokens)

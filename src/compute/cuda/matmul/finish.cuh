@@ -70,14 +70,28 @@ __device__ __forceinline__ void gather(const Job& job, Sums<n>& sums, int tiles,
         const bool part = has_share(worker); // what a worker without a share has in its place is old
 #pragma unroll
         for (int t = 0; t < 2; ++t)
-            if (t < tiles)
+            if (t < tiles) {
+                // All of them, though rows behind the last are old, too, and nobody reads their sums: a condition here
+                // would make every few loads wait for the ones before.
+                auto load = [&](int i) { return __ldcg(from + (t * (n / 2) + i) * warpgroup_threads); };
+                auto add = [&](int i, float x) {
+                    const float sum = __fadd_rn(sums.tile[t][i], x);
+                    sums.tile[t][i] = part ? sum : sums.tile[t][i];
+                };
+                if constexpr (n <= 8) { // several parts' loads at once: nothing may stand between them
 #pragma unroll
-                for (int i = 0; i < n / 2; ++i)
-                    if (i < 4 || static_cast<std::uint32_t>(i / 4 * 8) < job.rows) {
-                        const float sum =
-                            __fadd_rn(sums.tile[t][i], __ldcg(from + (t * (n / 2) + i) * warpgroup_threads));
-                        sums.tile[t][i] = part ? sum : sums.tile[t][i];
-                    }
+                    for (int i = 0; i < n / 2; ++i)
+                        add(i, load(i));
+                } else { // one part's
+                    float loaded[n / 2];
+#pragma unroll
+                    for (int i = 0; i < n / 2; ++i)
+                        loaded[i] = load(i);
+#pragma unroll
+                    for (int i = 0; i < n / 2; ++i)
+                        add(i, loaded[i]);
+                }
+            }
     }
     ptx::warpgroup_sync(warpgroup % 2);
     for (int worker = first + thread; worker < last; worker += warpgroup_threads)
@@ -100,21 +114,30 @@ __device__ __forceinline__ void store_tile(const Job& job, const float (&sums)[n
     const JobTarget& target = job.target[tile.target];
     const float factor = target.header->inverse * (1 / operand_scale);
     const int lane = thread % 32, output = tile.tile * 64 + thread / 32 * 16 + lane / 4;
+    constexpr int groups = n / 8, at_once = groups < 8 ? groups : 8; // of rows; what they are added to is loaded together
 #pragma unroll
     for (int r = 0; r < 2; ++r) {
-        const int m = output + 8 * r;
-        if (m >= target.outputs) continue;
-        const float bias = target.bias != nullptr ? target.bias[m] : 0.0f;
+        const int m = output + 8 * r, inside = min(m, target.outputs - 1);
+        const float bias = target.bias != nullptr ? target.bias[inside] : 0.0f;
 #pragma unroll
-        for (int j = 0; j < n / 8; ++j)
+        for (int begin = 0; begin < groups; begin += at_once) {
+            auto row_of = [&](int j, int e) { return first_row + static_cast<std::uint32_t>(8 * j + 2 * (lane % 4) + e); };
+            auto at = [&](std::uint32_t row) {
+                return static_cast<std::size_t>(row) * static_cast<std::size_t>(target.outputs);
+            };
+            float old[2 * at_once] = {};
+            if (target.accumulate)
 #pragma unroll
-            for (int e = 0; e < 2; ++e) {
-                const std::uint32_t row = first_row + static_cast<std::uint32_t>(8 * j + 2 * (lane % 4) + e);
-                if (row >= job.rows) continue;
-                float* to = target.out + static_cast<std::size_t>(row) * static_cast<std::size_t>(target.outputs) + m;
-                const float value = __fadd_rn(__fmul_rn(sums[4 * j + 2 * r + e], factor), bias);
-                *to = target.accumulate ? __fadd_rn(__ldcg(to), value) : value;
+                for (int i = 0; i < 2 * at_once; ++i) // of the last row where there is none: loads need no conditions
+                    old[i] = __ldcg(target.out + at(min(row_of(begin + i / 2, i % 2), job.rows - 1)) + inside);
+#pragma unroll
+            for (int i = 0; i < 2 * at_once; ++i) {
+                const std::uint32_t row = row_of(begin + i / 2, i % 2);
+                if (row >= job.rows || m >= target.outputs) continue;
+                const float value = __fadd_rn(__fmul_rn(sums[4 * (begin + i / 2) + 2 * r + i % 2], factor), bias);
+                target.out[at(row) + m] = target.accumulate ? __fadd_rn(old[i], value) : value;
             }
+        }
     }
 }
 
@@ -158,8 +181,10 @@ __device__ __forceinline__ void finish(const Job& job, Sums<n>& sums, int tiles,
                                        const Tile (&tile)[2], std::uint32_t lane, std::uint32_t stride, int thread) {
     if (tiles == 0) return;
     const std::uint32_t warpgroup = static_cast<std::uint32_t>(segment.worker) * stride + lane;
-    if (segment.first > 0) return publish<n>(job, sums, tiles, warpgroup, thread);
-    if (segment.last < job.run[segment.run].units) gather<n>(job, sums, tiles, segment, warpgroup, stride, thread);
+    if constexpr (n <= 64) { // wider ones have whole columns
+        if (segment.first > 0) return publish<n>(job, sums, tiles, warpgroup, thread);
+        if (segment.last < job.run[segment.run].units) gather<n>(job, sums, tiles, segment, warpgroup, stride, thread);
+    }
     const std::uint32_t first_row = static_cast<std::uint32_t>(segment.column * n);
     if (job.gated) return store_gated<n>(job, sums, tile[0], first_row, thread);
 #pragma unroll

@@ -56,9 +56,10 @@ void plan_groups(Job& job, std::span<const PlannedTarget> targets, int workers, 
         add(run.tiles / size, 2 * lanes, run);
         if (rest > 0) add(1, rest * 2 / slots, run);
     }
-    // Small matrices are not cut finer than this: a group's finisher reads every part, one after the other.
+    // Small matrices are not cut finer than this: a group's finisher reads every part, one after the other. Nor finer
+    // than their units.
     constexpr int most_parts = 16;
-    const int sharing = std::min(workers, job.groups * most_parts);
+    const int sharing = std::min({workers, job.groups * most_parts, static_cast<int>(unit)});
     std::size_t at = 0;
     std::uint64_t before = 0; // cost of the stretches before `at`
     for (int w = 0; w <= sharing; ++w) {

@@ -17,18 +17,17 @@ struct WalkPoint {
 };
 
 // The way of thread block cluster (or block) `seat` of `seats`. With split sums a seat does the shares of several
-// workers if there are fewer seats than workers: the last first, because a worker waits only for ones that follow it.
+// workers if there are fewer seats than workers: every seats-th, the last first. A worker waits only for ones that follow
+// it, and those are done by then, or by other seats at the same time: no seat waits for what another one has put off.
 class Walk {
 public:
     __device__ static WalkPoint begin(const Job& job, std::uint32_t seat, std::uint32_t seats) {
         if (job.columns > 0) return {seat, 0};
-        const auto worker =
-            static_cast<std::int32_t>((seat + 1) * (static_cast<std::uint32_t>(job.workers) / seats)) - 1;
+        const auto worker = static_cast<std::int32_t>(static_cast<std::uint32_t>(job.workers) - seats + seat);
         return {job.bound[worker], worker};
     }
     __device__ Walk(const Job& job, std::uint32_t seat, std::uint32_t seats, WalkPoint from)
-        : job_(job), at_(from),
-          first_(static_cast<std::int32_t>(seat * (static_cast<std::uint32_t>(job.workers) / seats))), seats_(seats) {}
+        : job_(job), at_(from), first_(static_cast<std::int32_t>(seat)), seats_(seats) {}
     __device__ WalkPoint at() const { return at_; }
 
     __device__ __forceinline__ bool next(Segment& segment) {
@@ -47,7 +46,7 @@ public:
         }
         while (at_.at >= job_.bound[at_.worker + 1]) {
             if (at_.worker == first_) return false;
-            --at_.worker;
+            at_.worker -= static_cast<std::int32_t>(seats_);
             at_.at = job_.bound[at_.worker];
         }
         while (segment.run + 1 < job_.runs && at_.at >= job_.run[segment.run + 1].first_unit)
