@@ -53,8 +53,8 @@ constexpr std::array options{
     OptionSpec{"vram", number, "model", "", "0..4096", "check", "Plan for a card of this many GiB, which need not be here."},
 
     OptionSpec{"draft", path, "speculation", "", "", "serve run generate draft bench config",
-               "DFlash draft of the model (GGUF, or safetensors with config.json): proposes tokens that one step verifies. "
-               "If absent, NAME.dflash.gguf beside NAME.*.gguf, in --models, or with the program; none: no draft."},
+               "DFlash draft of the model (GGUF, or safetensors with config.json), or none; "
+               "else NAME.dflash.gguf beside NAME.*.gguf, in --models or with the program."},
     OptionSpec{"speculation", text, "speculation", "auto", "", "serve run generate bench config",
                "off, auto, chain:K or tree:B: how many tokens are guessed a step. The text is the same with any."},
 
