@@ -188,6 +188,13 @@ TEST_F(ToolsApi, RequiredAndNamedCallsAreEnforced) {
     EXPECT_TRUE(allows(1, R"({"name":"get_weather","arguments":{"city":"Rome"}})"));
     static_cast<void>(chat(kTools));
     EXPECT_FALSE(backend->at(2).request.grammar); // "auto" is free
+    EXPECT_FALSE(allows(1, R"({"name":"get_weather","arguments":{"city":"Rome","mood":"gay"}})")); // nothing is invented
+    const auto tool = [](const char* parameters) { return fmt::format(R"("tools":[{{"type":"function","function":{{"name":"f","parameters":{}}}}}],"tool_choice":"required")", parameters); };
+    static_cast<void>(chat(tool(R"({"type":"object","properties":{"a":{"type":"object","properties":{"properties":{"type":"string"}}}},"additionalProperties":true})")));
+    EXPECT_TRUE(allows(3, R"({"name":"f","arguments":{"a":{"properties":"x"},"b":1}})")); // it was said that there may be more
+    EXPECT_FALSE(allows(3, R"({"name":"f","arguments":{"a":{"b":1}}})"));
+    static_cast<void>(chat(tool(R"({"allOf":[{"type":"object","properties":{"a":{"type":"integer"}}},{"properties":{"b":{"type":"integer"}}}]})")));
+    EXPECT_TRUE(allows(4, R"({"name":"f","arguments":{"a":1,"b":2}})"));
 }
 
 TEST_F(ToolsApi, FormsReachTheEngineAndBadOnesTheClient) {

@@ -51,6 +51,7 @@ TEST_F(HttpLifecycle, url_names_what_a_person_can_open) {
 
 TEST_F(HttpLifecycle, one_connection_too_many_is_told_so_and_the_next_after_a_close_is_served) {
     options.limits.connections = 2;
+    options.limits.header_timeout = 1h; // nobody has waited long
     start();
     auto first = std::make_unique<RawClient>(port());
     RawClient second(port());
@@ -66,6 +67,25 @@ TEST_F(HttpLifecycle, one_connection_too_many_is_told_so_and_the_next_after_a_cl
     first.reset();
     EXPECT_TRUE(eventually([&] { return get("/hello").status == 200; }));
     EXPECT_GE(server->counters().connections_refused, 1u);
+}
+
+TEST_F(HttpLifecycle, who_holds_a_connection_and_asks_nothing_makes_room_for_who_asks) {
+    options.limits.connections = 3;
+    options.limits.header_timeout = 200ms; // after a tenth of which a place is taken from who asks nothing
+    start();
+    RawClient busy(port()), idle(port()), slow(port());
+    busy.send(keep);
+    const auto out = wait_for_kept();
+    slow.send("GET /hello HTTP/1.1\r\nHost: local"); // and no more
+    EXPECT_TRUE(eventually([&] { return server->counters().connections_open == 3; }));
+    for (int i = 0; i < 3; ++i) {
+        std::this_thread::sleep_for(30ms);
+        EXPECT_EQ(get("/hello").status, 200);
+    }
+    EXPECT_TRUE(idle.closed_by_server());
+    EXPECT_TRUE(slow.closed_by_server());
+    out->respond(200, {}, "still here");
+    EXPECT_EQ(busy.response().status, 200);
 }
 
 TEST_F(HttpLifecycle, drain_finishes_what_runs_and_refuses_what_is_new) {

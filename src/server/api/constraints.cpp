@@ -1,12 +1,14 @@
 #include "server/api/constraints.h"
 
 #include <algorithm>
+#include <array>
 
 namespace lucebox::server {
 
 namespace {
 
 constexpr std::size_t kMostThinking = 32'768; // what the families' cards give as the longest useful thought
+constexpr std::array kCombining{"additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames", "$ref", "anyOf", "oneOf", "not", "if"};
 constexpr std::size_t kReply = 4096;          // kept for the answer
 
 // References count from the root of the schema they were written for; it now stands at `place` of a larger one.
@@ -25,12 +27,42 @@ Json moved(const Json& schema, const std::string& place) {
     return result;
 }
 
+// An object that names its properties and doesn't say whether there may be others: here there may not. A small model goes on
+// inventing arguments where it may, and what is allowed by the closed schema is allowed by the open one, too. Schemas that
+// are put together of several are left alone: closing the parts would change the whole.
+Json closed(const Json& schema) {
+    if (schema.is_array()) {
+        Json result = Json::array();
+        for (const Json& entry : schema) result.push_back(closed(entry));
+        return result;
+    }
+    if (!schema.is_object()) return schema;
+    Json result = Json::object();
+    for (const auto& [key, value] : schema.items()) {
+        const bool is_data = key == "enum" || key == "const" || key == "default" || key == "examples";
+        const bool is_map = value.is_object() && (key == "properties" || key == "$defs" || key == "definitions"); // names to schemas
+        if (is_map)
+            for (const auto& [name, inner] : value.items()) result[key][name] = closed(inner);
+        if (!result.contains(key)) result[key] = is_data || is_map ? value : closed(value);
+    }
+    const auto properties = schema.find("properties");
+    const bool names_them = properties != schema.end() && properties->is_object() && !properties->empty();
+    const bool is_part = std::any_of(kCombining.begin(), kCombining.end(), [&](const char* key) { return schema.contains(key); });
+    if (names_them && !is_part && schema.value("type", Json("object")) == "object") result["additionalProperties"] = false;
+    return result;
+}
+
+bool has_key(const Json& schema, const char* name) {
+    if (schema.is_object() && schema.contains(name)) return true;
+    return schema.is_structured() && std::any_of(schema.begin(), schema.end(), [&](const Json& entry) { return has_key(entry, name); });
+}
+
 // {"name": N, "arguments": {..}}: the form of a call that every parser of calls knows. `strict`: with the tool's schema.
 Json call_schema(const Json& tool, const std::string& place, bool strict) {
     const Json& function = tool["function"];
     Json arguments{{"type", "object"}};
     if (strict && function.contains("parameters") && function["parameters"].is_object() && !function["parameters"].empty())
-        arguments = moved(function["parameters"], place + "/properties/arguments");
+        arguments = moved(has_key(function["parameters"], "allOf") ? function["parameters"] : closed(function["parameters"]), place + "/properties/arguments");
     return {{"type", "object"},
             {"properties", {{"name", {{"const", function["name"]}}}, {"arguments", std::move(arguments)}}},
             {"required", Json::array({"name", "arguments"})},

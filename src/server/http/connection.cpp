@@ -46,6 +46,19 @@ void Connection::close_if_idle_soon() {
     });
 }
 
+void Connection::close_if_waiting_soon() {
+    asio::post(socket_.get_executor(), [self = shared_from_this()] {
+        if (self->waiting_since()) self->close();
+    });
+}
+
+std::optional<std::chrono::steady_clock::time_point> Connection::waiting_since() const {
+    using std::chrono::steady_clock;
+    const steady_clock::rep since = waiting_since_.load(std::memory_order_relaxed);
+    if (since == 0) return std::nullopt;
+    return steady_clock::time_point(steady_clock::duration(since));
+}
+
 void Connection::arm(asio::steady_timer& timer, std::chrono::milliseconds delay, void (Connection::*expired)()) {
     timer.expires_after(delay);
     timer.async_wait([self = shared_from_this(), &timer, expired](beast::error_code error) {
@@ -60,6 +73,7 @@ void Connection::begin_request() {
              {{"Retry-After", "1"}});
         return;
     }
+    waiting_since_.store(std::chrono::steady_clock::now().time_since_epoch().count(), std::memory_order_relaxed);
     parser_.emplace();
     parser_->header_limit(static_cast<std::uint32_t>(core_->options.limits.header_bytes));
     parser_->body_limit(boost::none); // checked in on_head(), where the answer can be a good one

@@ -8,6 +8,7 @@
 #include "server/http/core.h"
 #include "server/http/exchange.h"
 
+#include <atomic>
 #include <boost/beast/core/buffers_range.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 // GCC 12 with -fsanitize=address thinks that an empty boost::optional is read here.
@@ -55,6 +56,9 @@ public:
     void announce_output(std::shared_ptr<Exchange> exchange);
     void abort_soon();
     void close_if_idle_soon();
+    void close_if_waiting_soon();
+    // Since when it waits for a request to come in whole; nothing while it is served. Any thread.
+    std::optional<std::chrono::steady_clock::time_point> waiting_since() const;
 
 private:
     enum class Phase {
@@ -110,6 +114,7 @@ private:
     std::string remote_;
 
     Phase phase_ = Phase::idle;
+    std::atomic<std::chrono::steady_clock::rep> waiting_since_{0}; // 0: it does not wait
     beast::flat_buffer input_;
     bool reading_ = false;
     bool input_ended_ = false;

@@ -261,6 +261,7 @@ bool Connection::body_is_unread() const {
 
 void Connection::begin_exchange(bool counted, bool keep_alive) {
     phase_ = Phase::busy;
+    waiting_since_.store(0, std::memory_order_relaxed);
     read_timer_.cancel();
     Exchange::Wire wire;
     wire.http_1_1 = !head_done_ || parser_->get().version() >= 11;

@@ -45,6 +45,19 @@ std::vector<std::shared_ptr<Connection>> ServerCore::connections() const {
     return all;
 }
 
+bool ServerCore::close_one_that_waits(std::chrono::milliseconds patience) {
+    std::shared_ptr<Connection> longest;
+    auto since = std::chrono::steady_clock::now() - patience;
+    for (auto& connection : connections()) {
+        const auto its = connection->waiting_since();
+        if (!its || *its > since) continue;
+        since = *its;
+        longest = std::move(connection);
+    }
+    if (longest) longest->close_if_waiting_soon();
+    return longest != nullptr;
+}
+
 std::size_t ServerCore::open_connections() const {
     const std::lock_guard lock(mutex_);
     return connections_.size();

@@ -44,6 +44,8 @@ public:
     void remove(const Connection* connection);
     std::vector<std::shared_ptr<Connection>> connections() const;
     std::size_t open_connections() const;
+    // Closes the connection that has waited longest for its request, if one has for as long as `patience`: room for another.
+    bool close_one_that_waits(std::chrono::milliseconds patience);
     bool wait_until_closed(std::chrono::milliseconds deadline);
 
     void exchange_began();

@@ -105,7 +105,8 @@ private:
         ::fcntl(socket.native_handle(), F_SETFD, FD_CLOEXEC);
         const std::size_t open = core_.open_connections();
         const std::size_t limit = core_.options.limits.connections;
-        const bool over = open >= limit;
+        // Where many hold a connection without asking anything, those who ask are served.
+        const bool over = open >= limit && !(open < limit + refused_at_once && core_.close_one_that_waits(core_.options.limits.header_timeout / 10));
         (over ? core_.refused : core_.accepted).fetch_add(1, std::memory_order_relaxed);
         if (open < limit + refused_at_once) {
             const auto connection = std::make_shared<Connection>(core_.shared_from_this(), std::move(socket), over);

@@ -413,18 +413,18 @@ private:
             }
         }
         ExpressionPointer rest;
-        if (open) rest = entry(other_key(names), as_rule(read(other, path + "/additionalProperties", depth + 1)));
+        if (open) rest = entry(b_.sequence({b_.literal("\""), as_rule(other_key(names)), b_.literal("\"")}), as_rule(read(other, path + "/additionalProperties", depth + 1)));
         return b_.sequence({b_.literal("{"), s(), b_.members(std::move(members), std::move(rest), b_.sequence({b_.literal(","), s()})), b_.literal("}")});
     }
 
-    // A key that is none of `names`. Without escapes, so that it can't be one of them in disguise.
+    // The text of a key that is none of `names`. Without escapes, so that it can't be one of them in disguise.
     ExpressionPointer other_key(const std::vector<std::string>& names) {
         std::set<std::string> literals;
         for (const std::string& name : names) {
             const std::string quoted = Json(name).dump(-1, ' ', false, Json::error_handler_t::replace);
             literals.insert(quoted.substr(1, quoted.size() - 2));
         }
-        return b_.sequence({b_.literal("\""), not_one_of(literals, 0), b_.literal("\"")});
+        return not_one_of(literals, 0);
     }
 
     // Texts, from byte `depth` on, that are none of `names` (which agree up to there).

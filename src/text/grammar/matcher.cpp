@@ -1,6 +1,7 @@
 #include "text/grammar/matcher.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace lucebox::text {
 namespace {
@@ -10,6 +11,7 @@ constexpr std::size_t most_places = 1024;
 // Beyond these the kept states are forgotten and met anew: about 20 MB.
 constexpr std::size_t most_states = 8192, most_frames = 200'000, most_masks = 256;
 constexpr std::size_t most_insides = 64;
+constexpr std::size_t most_shared_nodes = 48; // of a rule that is looked for among those of other grammars; the text of a string has about twenty
 
 constexpr std::int32_t dead = -1, unknown = -2;
 
@@ -256,19 +258,82 @@ GrammarMatcher::FrameId GrammarMatcher::localise(FrameId frame, FrameId& caller)
     return local;
 }
 
-const GrammarMatcher::Inside& GrammarMatcher::inside(State local) {
-    if (const auto known = insides_.find(local); known != insides_.end()) return known->second;
+// All that tokens inside the rule can reach from a place whose frames are local, so that equal texts mean equal automata:
+// nodes are numbered as they are met. Nothing for what is too large, and for objects, which hardly recur.
+std::optional<std::string> GrammarMatcher::structure(Place place) const {
+    std::string text;
+    std::vector<std::uint32_t> met;
+    const auto number = [&](std::uint64_t value) { text.append(reinterpret_cast<const char*>(&value), sizeof value); };
+    const auto meet = [&](std::uint32_t node) {
+        const auto at = std::find(met.begin(), met.end(), node);
+        number(static_cast<std::uint64_t>(at - met.begin()));
+        if (at == met.end()) met.push_back(node);
+    };
+    meet(place.node);
+    FrameId frame = place.frame;
+    for (; frame > bottom_frame; frame = frames_[frame].parent) {
+        if (frames_[frame].kind != Frame::Kind::repeat) return std::nullopt;
+        meet(frames_[frame].node);
+        number(frames_[frame].a);
+        number(frames_[frame].b);
+    }
+    number(UINT64_MAX - frame); // the end of the rule, or of everything
+    for (std::size_t i = 0; i < met.size(); ++i) {
+        if (met.size() > most_shared_nodes) return std::nullopt;
+        const GrammarNode& node = grammar_->nodes()[met[i]];
+        text += static_cast<char>(node.kind);
+        switch (node.kind) {
+        case GrammarNode::Kind::bytes:
+            text.append(reinterpret_cast<const char*>(&grammar_->set(node)), sizeof(ByteSet));
+            meet(node.next);
+            break;
+        case GrammarNode::Kind::split:
+            number(grammar_->targets(node).size());
+            for (const std::uint32_t target : grammar_->targets(node)) meet(target);
+            break;
+        case GrammarNode::Kind::repeat:
+            number(node.least);
+            number(node.most);
+            meet(node.target);
+            meet(node.next);
+            break;
+        case GrammarNode::Kind::call:
+            meet(node.target);
+            meet(node.next);
+            break;
+        case GrammarNode::Kind::end: break;
+        default: return std::nullopt;
+        }
+    }
+    return text;
+}
+
+const TokensInside& GrammarMatcher::inside(State local, Place place) {
+    if (const auto known = insides_.find(local); known != insides_.end()) return *known->second;
     if (insides_.size() >= most_insides) insides_.clear();
-    Inside result;
+    const auto key = structure(place);
+    if (key) {
+        if (auto known = trie_->insides().find(*key)) return *insides_.emplace(local, std::move(known)).first->second;
+    }
+    TokensInside result;
     result.mask.assign((trie_->vocabulary_size() + 63) / 64, 0);
     const auto nodes = trie_->nodes();
+    std::vector<std::uint32_t> exits;
     walk(local, 0, nodes.size(), 0, [&](std::size_t i, State reached) {
         const TokenTrie::Node& node = nodes[i];
         for (TokenId token = node.token; token >= 0; token = trie_->twin(token))
             result.mask[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (token % 64);
-        if (states_[reached].leaves && node.subtree_end > i + 1) result.exits.push_back(static_cast<std::uint32_t>(i));
+        if (!states_[reached].leaves) return;
+        for (std::uint32_t child = static_cast<std::uint32_t>(i) + 1; child < node.subtree_end; child = nodes[child].subtree_end) exits.push_back(child);
     });
-    return insides_.emplace(local, std::move(result)).first->second;
+    for (const std::uint32_t exit : exits) ++result.exits_of[nodes[exit].byte + 1u];
+    std::partial_sum(result.exits_of.begin(), result.exits_of.end(), result.exits_of.begin());
+    auto place_of = result.exits_of;
+    result.exits.resize(exits.size());
+    for (const std::uint32_t exit : exits) result.exits[place_of[nodes[exit].byte]++] = exit;
+    auto kept = std::make_shared<const TokensInside>(std::move(result));
+    if (key) trie_->insides().keep(*key, kept);
+    return *insides_.emplace(local, std::move(kept)).first->second;
 }
 
 std::span<const std::uint64_t> GrammarMatcher::mask(State state) {
@@ -285,17 +350,21 @@ std::span<const std::uint64_t> GrammarMatcher::mask(State state) {
         const FrameId local_frame = localise(place.frame, caller);
         found_ = {{place.node, local_frame}};
         accepting_ = leaves_ = false;
-        const Inside& local = inside(intern_state());
+        const TokensInside& local = inside(intern_state(), {place.node, local_frame});
         for (std::size_t word = 0; word < result.size(); ++word) result[word] |= local.mask[word];
         if (local.exits.empty() || caller == 0) continue;
         add(frames_[caller].node, frames_[caller].parent);
         close();
         const State behind = intern_state();
-        for (const std::uint32_t exit : local.exits) {
-            walk(behind, exit + 1, nodes[exit].subtree_end, nodes[exit].depth, [&](std::size_t i, State) {
-                for (TokenId token = nodes[i].token; token >= 0; token = trie_->twin(token))
-                    result[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (token % 64);
-            });
+        for (std::size_t byte = 0; byte < 256; ++byte) {
+            if (local.exits_of[byte] == local.exits_of[byte + 1] || next(behind, static_cast<std::uint8_t>(byte)) < 0) continue;
+            for (std::uint32_t at = local.exits_of[byte]; at < local.exits_of[byte + 1]; ++at) {
+                const std::uint32_t exit = local.exits[at];
+                walk(behind, exit, nodes[exit].subtree_end, nodes[exit].depth - 1u, [&](std::size_t i, State) {
+                    for (TokenId token = nodes[i].token; token >= 0; token = trie_->twin(token))
+                        result[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (token % 64);
+                });
+            }
         }
     }
     if (states_[state].accepting) {

@@ -5,8 +5,8 @@
 //
 // A state is a set of places of the automaton, each with its stack. States and what leads from one to the next are kept
 // as they are met, so that text of a kind met before costs one table look-up a byte. A mask is put together from two
-// parts: which tokens stay inside the innermost rule (kept for that rule, whatever called it), and for the few that leave
-// it, what comes behind.
+// parts: which tokens stay inside the innermost rule (kept for that rule, whatever called it, and with the vocabulary for all
+// grammars that have such a rule), and for the few that leave it, what comes behind.
 #pragma once
 
 #include "text/grammar/grammar.h"
@@ -64,10 +64,6 @@ private:
         std::unique_ptr<std::array<std::int32_t, 256>> next; // -1: dead; -2: not known yet
         std::int32_t mask = -1;    // index of masks_
     };
-    struct Inside { // which tokens stay inside a rule
-        std::vector<std::uint64_t> mask;
-        std::vector<std::uint32_t> exits; // trie nodes behind which the rule may end, and which go on
-    };
     struct Hash {
         std::size_t operator()(const Frame& frame) const;
         std::size_t operator()(const std::vector<Place>& places) const;
@@ -84,7 +80,8 @@ private:
     void entry_ended(const GrammarNode& node, FrameId frame);
     void close();
     std::int32_t next(State state, std::uint8_t byte);
-    const Inside& inside(State local);
+    const TokensInside& inside(State local, Place place);
+    std::optional<std::string> structure(Place place) const;
     template <class Visit> void walk(State from, std::size_t begin, std::size_t end, std::size_t depth, Visit&& visit);
     FrameId localise(FrameId frame, FrameId& caller);
     void forget();
@@ -96,7 +93,7 @@ private:
     std::vector<Known> states_;
     std::unordered_map<std::vector<Place>, std::vector<State>, Hash> state_ids_;
     std::vector<std::vector<std::uint64_t>> masks_;
-    std::unordered_map<State, Inside> insides_;
+    std::unordered_map<State, InsideCache::Pointer> insides_;
     std::vector<std::int32_t> path_; // of a walk, by depth
     State current_ = 0;
 

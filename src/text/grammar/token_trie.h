@@ -1,8 +1,9 @@
 // A vocabulary ordered by its tokens' bytes, so that an automaton can be run over all tokens at once.
 //
-// Built once for a model; immutable, any thread. Control tokens are left out: text can't hold them.
+// Built once for a model; immutable but for what insides() keeps, any thread. Control tokens are left out: text can't hold them.
 #pragma once
 
+#include "text/grammar/inside_cache.h"
 #include "text/tokenizer.h"
 
 #include <memory>
@@ -30,6 +31,7 @@ public:
     bool is_end(TokenId token) const;
     std::size_t vocabulary_size() const { return twins_.size(); }
     std::size_t most_bytes() const { return most_bytes_; }
+    InsideCache& insides() const { return insides_; }
 
 private:
     std::vector<Node> nodes_;
@@ -37,6 +39,7 @@ private:
     std::vector<std::uint32_t> offsets_;
     std::string text_;
     std::size_t most_bytes_ = 0;
+    mutable InsideCache insides_;
 };
 
 } // namespace lucebox::text
