@@ -201,7 +201,12 @@ TEST_F(InfoApi, MetricsCountRequestsTokensAndTimes) {
     ASSERT_EQ(chat(R"("n":0)").status, 400);
     get("/v1/models/some-name");
     get("/no/such/path");
-    ASSERT_TRUE(eventually([&] { return get("/metrics").body.find("route=\"other\"") != std::string::npos; }));
+    // A request is counted when its answer is on its way: perhaps after the client has read it, and after the next one's.
+    ASSERT_TRUE(eventually([&] {
+        const std::string body = get("/metrics").body;
+        return body.find("route=\"other\"") != std::string::npos && body.find("code=\"400\"") != std::string::npos &&
+               body.find("route=\"/v1/models/{id}\"") != std::string::npos;
+    }));
     const auto response = get("/metrics");
     EXPECT_THAT(response.header("content-type"), HasSubstr("text/plain"));
     const std::string prompt = std::to_string(backend->at(0).request.prompt.size());
