@@ -104,6 +104,20 @@ TEST(Reasoning, ChannelsOfGemmaMayComeTwice) {
     EXPECT_EQ(parsed.content, "It is 20.");
 }
 
+// Both found by fuzzing: parse() compares pieces of all sizes, and takes no arguments that are not JSON.
+TEST(Calls, ANewlineInFrontOfATagThatIsCutIsStillTheValues) {
+    const std::string text = "<tool_call>\n<function=write>\n<parameter=content>\n</tool_craft>\n</parameter>\n</function>\n</tool_call>";
+    EXPECT_EQ(arguments(parse(text)), (Json{{"content", "</tool_craft>"}}));
+    const std::string empty = "<tool_call>\n<function=write>\n<parameter=content>\n</parameter>\n</function>\n</tool_call>";
+    EXPECT_EQ(arguments(parse(empty)), (Json{{"content", ""}}));
+}
+
+TEST(Calls, ANumberThatAZeroByteFollowsIsText) {
+    using namespace std::string_literals;
+    EXPECT_EQ(arguments(parse("call:ping{n:5\0\0x}"s)), (Json{{"n", "5\0\0x"s}}));
+    EXPECT_EQ(arguments(parse("call:ping{n:\xEF\xBB\xBF" "5}"s)), (Json{{"n", "\xEF\xBB\xBF" "5"s}}));
+}
+
 TEST(Content, WithoutToolsOrTagsIsUnchanged) {
     for (const std::string text : {"  a\n\n", "<tool_call>\n{\"name\":\"ping\"}", "call:ping{}", "<", "\n\n\n"})
         EXPECT_EQ(parse(text, {.tools = Json::array()}).content, text);

@@ -84,8 +84,11 @@ private:
         }
         case Place::value_begin:
             if (at == text.size()) return State::more;
-            if (style_.trims_newlines && text[at] == '\n' && found_at_start(text.substr(at + 1), style_.value_close) == Found::no) ++at;
-            else if (style_.trims_newlines && text[at] == '\n' && at + 1 == text.size() && !last) return State::more;
+            if (style_.trims_newlines && text[at] == '\n') { // the one in front of an end tag is the value's last, not its first
+                const Found close = found_at_start(text.substr(at + 1), style_.value_close);
+                if (close == Found::part && !last) return State::more;
+                if (close != Found::whole) ++at;
+            }
             place_ = Place::value;
             return State::more;
         case Place::value: return read_value(text, last, stopped, at, out);

@@ -114,9 +114,10 @@ std::string quoted(std::string_view text) {
     return out += '"';
 }
 
-// The type of a JSON text from its first character; 0 if it is not JSON.
+// The type of a JSON text from its first character; 0 if it is not JSON. The library takes a zero byte for the end of the
+// text, and skips a byte order mark in front of it.
 JsonTypes type_of_text(std::string_view text) {
-    if (text.empty() || nested_too_deeply(text) || !Json::accept(text)) return 0;
+    if (text.empty() || text.find('\0') != std::string_view::npos || nested_too_deeply(text) || !Json::accept(text)) return 0;
     switch (text.front()) {
     case '{': return json_object;
     case '[': return json_array;
@@ -124,6 +125,7 @@ JsonTypes type_of_text(std::string_view text) {
     case 't':
     case 'f': return json_boolean;
     case 'n': return json_null;
+    case '\xEF': return 0;
     default: return text.find_first_of(".eE") == std::string_view::npos ? json_integer : json_number;
     }
 }
