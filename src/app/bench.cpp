@@ -4,8 +4,8 @@
 // repeated; median, fastest and slowest are shown. A decode step must read every weight, the keys and values of its
 // context and the recurrent state once: its bytes a second, as a share of what a kernel that only reads reaches on the
 // same device, is how close to the machine's limit it runs. All times are the wall's, from call to result.
+#include "app/bench_measure.h"
 #include "app/bench_speculation.h"
-#include "app/loaded_model.h"
 #include "base/build_info.h"
 #include "base/terminal.h"
 
@@ -14,27 +14,13 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 
 namespace lucebox::app {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Json = nlohmann::ordered_json;
-double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-struct Spread {
-    double median = 0, low = 0, high = 0;
-
-    explicit Spread(std::vector<double> values) {
-        std::ranges::sort(values);
-        median = values[values.size() / 2];
-        low = values.front();
-        high = values.back();
-    }
-    Json json() const { return {{"median", median}, {"min", low}, {"max", high}}; }
-    std::string text() const { return fmt::format("{:>9.1f} tok/s  ({:.1f} to {:.1f})", median, low, high); }
-};
+std::string text(const Spread& rate) { return fmt::format("{:>9.1f} tok/s  ({:.1f} to {:.1f})", rate.median, rate.low, rate.high); }
 
 Result<std::vector<std::size_t>> numbers(const Options& options, std::string_view name) {
     std::vector<std::size_t> values;
@@ -49,105 +35,6 @@ Result<std::vector<std::size_t>> numbers(const Options& options, std::string_vie
     std::ranges::sort(values);
     return values;
 }
-
-// The measured model, with one sequence.
-class Bench {
-public:
-    Bench(LoadedModel& model, std::size_t rows, std::size_t repetitions)
-        : model_(model), rows_(rows), repetitions_(repetitions), text_(model.runner->options().context) {
-        for (std::size_t i = 0; i < text_.size(); ++i) text_[i] = static_cast<model::TokenId>((i * 7919 + 13) % model.runner->vocabulary());
-    }
-
-    Status restart() {
-        model_.runner->close(model_.sequence);
-        LUCEBOX_TRY(model_.sequence, model_.runner->open());
-        return Ok{};
-    }
-
-    // Feeds text up to `length` tokens and waits for the token behind; seconds.
-    Result<double> read_to(std::size_t length) {
-        const auto start = Clock::now();
-        for (std::size_t begin = model_.runner->length(model_.sequence); begin < length; begin += rows_) {
-            LUCEBOX_CHECK(model_.feed(std::span(text_).subspan(begin, std::min(rows_, length - begin)), false));
-        }
-        next_ = model_.runner->best(0);
-        LUCEBOX_CHECK(model_.device->failure());
-        return since(start);
-    }
-
-    // Decodes `count` tokens one by one; seconds.
-    Result<double> decode(std::size_t count) {
-        const auto start = Clock::now();
-        for (std::size_t i = 0; i < count; ++i) {
-            LUCEBOX_CHECK(model_.feed({&next_, 1}, false));
-            next_ = model_.runner->best(0);
-        }
-        LUCEBOX_CHECK(model_.device->failure());
-        return since(start);
-    }
-
-    Result<Spread> prompt(std::size_t tokens) {
-        std::vector<double> rates;
-        for (std::size_t i = 0; i <= repetitions_; ++i) { // the first one warms up
-            LUCEBOX_CHECK(restart());
-            LUCEBOX_TRY(const double seconds, read_to(tokens));
-            if (i > 0) rates.push_back(static_cast<double>(tokens) / seconds);
-        }
-        return Spread(std::move(rates));
-    }
-
-    // Tokens a second behind the text read so far, `count` at a time.
-    Result<Spread> decoding(std::size_t count) {
-        std::vector<double> rates;
-        for (std::size_t i = 0; i <= repetitions_; ++i) {
-            LUCEBOX_TRY(const double seconds, decode(count));
-            if (i > 0) rates.push_back(static_cast<double>(count) / seconds);
-        }
-        return Spread(std::move(rates));
-    }
-
-    // Milliseconds of a step of uncommitted rows with the best token of each: what verifying a draft takes.
-    Result<Spread> step(std::size_t count, bool tree) {
-        std::vector<model::Row> rows;
-        for (std::size_t i = 0; i < count; ++i) {
-            // A tree as drafts make them: a spine with a sibling beside every row.
-            const auto at = static_cast<std::int32_t>(i);
-            rows.push_back({model_.sequence, text_[i], tree && i % 2 == 1 && i > 1 ? at - 2 : at - 1, true});
-        }
-        std::vector<double> times;
-        for (std::size_t i = 0; i < 2 + 10 * repetitions_; ++i) {
-            const auto start = Clock::now();
-            LUCEBOX_CHECK(model_.runner->step(rows, model::Commit::later));
-            model_.runner->best(0);
-            LUCEBOX_CHECK(model_.device->failure());
-            if (i > 1) times.push_back(1e3 * since(start));
-        }
-        return Spread(std::move(times));
-    }
-
-    std::size_t length() const { return model_.runner->length(model_.sequence); }
-
-    // Bytes that a step behind `context` tokens must read.
-    double bytes_to_read(std::size_t context) const {
-        const model::Runner& runner = *model_.runner;
-        const auto& cache = runner.cache();
-        const double kv = static_cast<double>(cache.kv_bytes()) / static_cast<double>(cache.options().capacity);
-        double state = 0;
-        for (const auto& layer : runner.model().layers()) {
-            if (const auto* r = std::get_if<cache::RecurrentShape>(&layer)) {
-                state += static_cast<double>(r->value_heads * r->dim * r->dim * sizeof(float));
-            }
-        }
-        return static_cast<double>(runner.model().weight_bytes() - runner.model().vocabulary().bytes_not_read()) +
-               kv * static_cast<double>(context) + state;
-    }
-
-private:
-    LoadedModel& model_;
-    std::size_t rows_, repetitions_;
-    std::vector<model::TokenId> text_;
-    model::TokenId next_ = 0;
-};
 
 struct Line {
     std::size_t size;
@@ -213,10 +100,10 @@ Result<std::size_t> longest(const Options& options) {
 }
 
 void print(const Figures& figures, const Bench& bench, double rate) {
-    for (const Line& line : figures.prompts) fmt::print("prefill {:>6} tokens  {}\n", line.size, line.spread.text());
+    for (const Line& line : figures.prompts) fmt::print("prefill {:>6} tokens  {}\n", line.size, text(line.spread));
     for (const Line& line : figures.contexts) {
         const double reached = bench.bytes_to_read(line.context) * line.spread.median;
-        fmt::print("decode behind {:>6}  {}  {:.1f} GB/s, {:.0f} % of pure reading\n", line.size, line.spread.text(), reached / 1e9,
+        fmt::print("decode behind {:>6}  {}  {:.1f} GB/s, {:.0f} % of pure reading\n", line.size, text(line.spread), reached / 1e9,
                    100 * reached / rate);
     }
     for (std::size_t i = 0; i < figures.chains.size(); ++i) {

@@ -4,6 +4,7 @@
 #include "compute/cpu/attention.h"
 #include "compute/cpu/delta_net.h"
 #include "compute/cpu/packed_matrix.h"
+#include "compute/cpu/read_rate.h"
 #include "compute/cpu/row_kernels.h"
 #include "compute/cpu/top_k.h"
 #include "gguf/blocks.h"
@@ -11,13 +12,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <limits>
 #include <new>
 #include <unistd.h>
-#include <numeric>
 #ifdef __linux__
 #include <sys/mman.h>
 #endif
@@ -88,29 +87,7 @@ public:
 
     std::string_view name() const override { return name_; }
 
-    // A plain sum over the memory, shared out like everything else; the best of several passes.
-    double measure_read_rate(std::size_t bytes) override {
-        using Clock = std::chrono::steady_clock;
-        constexpr std::size_t piece = 1 << 16; // words
-        std::vector<std::uint64_t> memory(std::max(bytes / sizeof(std::uint64_t), piece), 1);
-        std::vector<std::uint64_t> sums(pool_.size() * 8);
-        double best = 0;
-        for (int pass = 0; pass < 10; ++pass) {
-            const auto start = Clock::now();
-            pool_.run(memory.size(), piece, [&](std::size_t begin, std::size_t end, std::size_t thread) {
-                std::uint64_t lanes[32] = {};
-                std::size_t i = begin;
-                for (; i + 32 <= end; i += 32) {
-                    for (std::size_t lane = 0; lane < 32; ++lane) lanes[lane] += memory[i + lane];
-                }
-                sums[thread * 8] += std::accumulate(std::begin(lanes), std::end(lanes), std::uint64_t{0});
-            });
-            const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-            best = std::max(best, static_cast<double>(memory.size() * sizeof(std::uint64_t)) / seconds);
-        }
-        // The sum is used, so that it is computed.
-        return std::accumulate(sums.begin(), sums.end(), std::uint64_t{0}) == 0 ? 0 : best;
-    }
+    double measure_read_rate(std::size_t bytes) override { return cpu::measure_read_rate(bytes, pool_); }
 
     Result<std::unique_ptr<Buffer>> allocate(std::size_t bytes) override { return CpuBuffer::create(bytes, pool_); }
     void upload(std::byte* to, std::span<const std::byte> from) override { std::memcpy(to, from.data(), from.size()); }
