@@ -6,10 +6,17 @@ using compute::Buffer;
 using compute::Device;
 
 Result<Cache> Cache::create(Device& device, const std::vector<LayerShape>& layers, const CacheOptions& options) {
+    return create(std::vector<Device*>(layers.size(), &device), layers, options);
+}
+
+Result<Cache> Cache::create(std::span<Device* const> devices, const std::vector<LayerShape>& layers, const CacheOptions& options) {
     Cache cache;
     cache.options_ = options;
-    for (const LayerShape& shape : layers) {
+    for (std::size_t i = 0; i < layers.size(); ++i) {
+        const LayerShape& shape = layers[i];
+        Device& device = *devices[i];
         Layer layer;
+        layer.device = &device;
         const auto allocate = [&](std::size_t bytes) -> Result<std::byte*> {
             LUCEBOX_TRY(auto buffer, device.allocate(bytes));
             layer.buffers.push_back(std::move(buffer));
@@ -27,8 +34,8 @@ Result<Cache> Cache::create(Device& device, const std::vector<LayerShape>& layer
             cache.kv_bytes_ += bytes.k + bytes.v;
         } else {
             const auto& r = std::get<RecurrentShape>(shape);
-            const std::size_t scratch =
-                compute::max_tree_rows * (2 * r.channels + 2 * r.value_heads) * sizeof(float) * options.slots;
+            const std::size_t scratch = compute::max_tree_rows * sizeof(float) * options.slots *
+                                        compute::RecurrentView::scratch_width(r.channels, r.value_heads);
             layer.state_bytes = r.value_heads * r.dim * r.dim * sizeof(float);
             layer.conv_bytes = (r.conv_width - 1) * r.channels * sizeof(float);
             const auto floats = [&](std::size_t bytes) -> Result<float*> {
@@ -45,17 +52,17 @@ Result<Cache> Cache::create(Device& device, const std::vector<LayerShape>& layer
     return cache;
 }
 
-void Cache::clear(Device& device, std::size_t slot) {
+void Cache::clear(std::size_t slot) {
     for (const Layer& layer : layers_) {
         if (!layer.recurrent.state) continue;
-        device.zero(reinterpret_cast<std::byte*>(layer.recurrent.state) + slot * layer.state_bytes, layer.state_bytes);
-        device.zero(reinterpret_cast<std::byte*>(layer.recurrent.conv) + slot * layer.conv_bytes, layer.conv_bytes);
+        layer.device->zero(reinterpret_cast<std::byte*>(layer.recurrent.state) + slot * layer.state_bytes, layer.state_bytes);
+        layer.device->zero(reinterpret_cast<std::byte*>(layer.recurrent.conv) + slot * layer.conv_bytes, layer.conv_bytes);
     }
 }
 
-void Cache::compact(Device& device, std::size_t slot, std::size_t first, std::span<const std::int32_t> kept) {
+void Cache::compact(std::size_t slot, std::size_t first, std::span<const std::int32_t> kept) {
     for (const Layer& layer : layers_) {
-        if (layer.kv.k) device.move_tokens(layer.kv, slot, first, kept);
+        if (layer.kv.k) layer.device->move_tokens(layer.kv, slot, first, kept);
     }
 }
 

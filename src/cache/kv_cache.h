@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <variant>
 #include <vector>
 
@@ -30,6 +31,9 @@ struct CacheOptions {
 class Cache {
 public:
     static Result<Cache> create(compute::Device& device, const std::vector<LayerShape>& layers, const CacheOptions& options);
+    // Layers on devices of their own: devices [layers].
+    static Result<Cache> create(std::span<compute::Device* const> devices, const std::vector<LayerShape>& layers,
+                                const CacheOptions& options);
 
     const compute::KvView& kv(std::size_t layer) const { return layers_[layer].kv; }
     const compute::RecurrentView& recurrent(std::size_t layer) const { return layers_[layer].recurrent; }
@@ -38,12 +42,13 @@ public:
     std::size_t recurrent_bytes() const { return recurrent_bytes_; }
 
     // A fresh sequence: recurrent state is zero. Keys and values need no clearing.
-    void clear(compute::Device& device, std::size_t slot);
+    void clear(std::size_t slot);
     // Keeps the tokens first + kept[i], as the tokens first + i. `kept` ascending.
-    void compact(compute::Device& device, std::size_t slot, std::size_t first, std::span<const std::int32_t> kept);
+    void compact(std::size_t slot, std::size_t first, std::span<const std::int32_t> kept);
 
 private:
     struct Layer {
+        compute::Device* device = nullptr;
         compute::KvView kv;
         compute::RecurrentView recurrent;
         std::size_t state_bytes = 0, conv_bytes = 0; // of one slot

@@ -91,12 +91,13 @@ struct KvBytes {
     std::size_t k = 0, v = 0;
 };
 
-// One DeltaNet layer's state of all slots; key and value heads have the same `dim`. `scratch` keeps each row's inputs of the last step, so that accepted rows can
-// be folded into the state later.
+// One DeltaNet layer's state of all slots; key and value heads have the same `dim`. `scratch` keeps each row's raw inputs
+// of the last step (channels, alpha, beta), so that accepted rows can be folded into the state later. How a head's state
+// lies in its dim * dim floats is the device's own affair.
 struct RecurrentView {
-    float* state = nullptr;   // [slots, value_heads, dim (key), dim (value)]
+    float* state = nullptr;   // [slots, value_heads, dim * dim]
     float* conv = nullptr;    // [slots, conv_width - 1, channels], oldest first
-    float* scratch = nullptr; // [slots, max_tree_rows, 2 * channels + 2 * value_heads], of which a GPU uses scratch_width
+    float* scratch = nullptr; // [slots, max_tree_rows, scratch_width]
 
     // A row's raw inputs: channels, alpha, beta, in whole 16 bytes, so that they can be loaded at once.
     static constexpr std::size_t scratch_width(std::size_t channels, std::size_t value_heads) {

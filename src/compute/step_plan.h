@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace lucebox::compute {
@@ -26,7 +27,7 @@ struct PlanSequence {
     std::int32_t committed = 0; // cached tokens before this step
     bool path = true;           // every row follows the one before it; then `rows` may exceed max_tree_rows
     bool commit_now = false;    // the rows are known to stay: recurrent state may be advanced in place
-    std::vector<std::int32_t> pending; // local rows of the previous step that were accepted but not yet folded into the state
+    std::span<const std::int32_t> pending; // local rows of the previous step, accepted but not yet folded into the state
 };
 
 struct StepPlan {

@@ -44,6 +44,9 @@ Status DraftRunner::allocate() {
     host_ids_.resize(outputs * compute::max_top_k);
     host_logprobs_.resize(outputs * compute::max_top_k);
     plan_.rows.reserve(most_rows_);
+    plan_.outputs.reserve(most_rows_);
+    plan_.sequences.reserve(slots);
+    ids_.reserve(slots);
     return device_.prepare(most_rows_, target_.options().context + compute::max_tree_rows);
 }
 

@@ -58,7 +58,7 @@ Rope load_rope(Loader& loader, std::size_t dimensions, double base, bool adjacen
         const compute::Vector factors = loader.vector("rope_freqs.weight", dimensions / 2);
         if (loader.status()) {
             std::vector<float> values(factors.size);
-            loader.device().download(std::as_writable_bytes(std::span(values)), factors.buffer->data());
+            loader.placement().of_tensor("rope_freqs.weight").download(std::as_writable_bytes(std::span(values)), factors.buffer->data());
             for (std::size_t i = 0; i < values.size(); ++i) rope.frequency[i] /= values[i];
         }
     }
@@ -153,7 +153,12 @@ Vocabulary Vocabulary::load(Loader& loader, std::size_t width, float epsilon, fl
     vocabulary.size_ = loader.outputs_of("token_embd.weight");
     vocabulary.embedding_ = loader.matrix("token_embd.weight", width, vocabulary.size_);
     vocabulary.norm_ = loader.vector("output_norm.weight", width);
-    if (loader.has("output.weight")) vocabulary.output_ = loader.matrix("output.weight", width, vocabulary.size_);
+    const Placement& placement = loader.placement();
+    if (loader.has("output.weight")) {
+        vocabulary.output_ = loader.matrix("output.weight", width, vocabulary.size_);
+    } else if (placement.last() > 0) { // tied, but needed at both ends
+        vocabulary.output_ = loader.matrix_on(*placement.devices.back(), "token_embd.weight", width, vocabulary.size_);
+    }
     return vocabulary;
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace lucebox::model {
 namespace {
 
@@ -9,8 +11,8 @@ constexpr std::uint64_t largest_size = 1u << 24; // no dimension of a language m
 
 } // namespace
 
-Loader::Loader(const gguf::ModelFile& file, compute::Device& device, std::function<void(double)> progress)
-    : file_(file), device_(device), progress_(std::move(progress)) {
+Loader::Loader(const gguf::ModelFile& file, Placement placement, std::function<void(double)> progress)
+    : file_(file), placement_(std::move(placement)), progress_(std::move(progress)) {
     auto architecture = file.get_string("general.architecture");
     if (!architecture) status_ = architecture.error();
     else if (!*architecture) fail(ErrorKind::invalid_data, "the file has no general.architecture");
@@ -84,10 +86,15 @@ std::size_t Loader::outputs_of(const std::string& name) {
 
 void Loader::loaded(const gguf::Tensor& tensor) {
     read_bytes_ += tensor.data.size();
-    if (progress_) progress_(static_cast<double>(read_bytes_) / static_cast<double>(file_.file_bytes()));
+    if (progress_) progress_(std::min(1.0, static_cast<double>(read_bytes_) / static_cast<double>(file_.file_bytes())));
 }
 
 std::unique_ptr<compute::Matrix> Loader::matrix(const std::string& name, std::size_t inputs, std::size_t outputs) {
+    return matrix_on(placement_.of_tensor(name), name, inputs, outputs);
+}
+
+std::unique_ptr<compute::Matrix> Loader::matrix_on(compute::Device& device, const std::string& name, std::size_t inputs,
+                                                   std::size_t outputs) {
     const gguf::Tensor* tensor = find(name);
     if (!tensor) return nullptr;
     if (tensor->shape[0] != inputs || tensor->rows() != outputs || tensor->shape[1] != outputs) {
@@ -95,7 +102,7 @@ std::unique_ptr<compute::Matrix> Loader::matrix(const std::string& name, std::si
                                                   tensor->shape[0], tensor->rows(), inputs, outputs));
         return nullptr;
     }
-    auto matrix = device_.load_matrix(*tensor);
+    auto matrix = device.load_matrix(*tensor);
     if (!matrix) {
         status_ = matrix.error();
         return nullptr;
@@ -113,7 +120,7 @@ compute::Vector Loader::vector(const std::string& name, std::size_t size) {
              fmt::format("tensor {} has {} values; the model's metadata says {}", name, tensor->elements(), size));
         return {};
     }
-    auto vector = device_.load_vector(*tensor);
+    auto vector = placement_.of_tensor(name).load_vector(*tensor);
     if (!vector) {
         status_ = vector.error();
         return {};

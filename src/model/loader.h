@@ -4,8 +4,8 @@
 // that an architecture reads as a list of names; it checks status() once, at the end.
 #pragma once
 
-#include "compute/device.h"
 #include "gguf/model_file.h"
+#include "model/placement.h"
 
 #include <functional>
 #include <memory>
@@ -18,13 +18,13 @@ namespace lucebox::model {
 class Loader {
 public:
     // progress: bytes of tensors loaded so far, of the file's total.
-    Loader(const gguf::ModelFile& file, compute::Device& device, std::function<void(double)> progress = {});
+    Loader(const gguf::ModelFile& file, Placement placement, std::function<void(double)> progress = {});
 
     const Status& status() const { return status_; }
     void fail(ErrorKind kind, std::string message, std::string hint = {});
 
     std::string_view architecture() const { return architecture_; }
-    compute::Device& device() { return device_; }
+    const Placement& placement() const { return placement_; }
     std::uint64_t weight_bytes() const { return weight_bytes_; }
 
     // Metadata `<architecture>.<key>`; the ones without a default are required. Sizes are at least 1 and at most 2^24.
@@ -37,6 +37,7 @@ public:
 
     // Tensors; {inputs, outputs} as the file orders dimensions.
     std::unique_ptr<compute::Matrix> matrix(const std::string& name, std::size_t inputs, std::size_t outputs);
+    std::unique_ptr<compute::Matrix> matrix_on(compute::Device& device, const std::string& name, std::size_t inputs, std::size_t outputs);
     compute::Vector vector(const std::string& name, std::size_t size); // of any shape with that many values
     bool has(const std::string& name) const { return file_.find(name) != nullptr; }
     // ne1 of a matrix, 0 (and a failure) if absent.
@@ -48,7 +49,7 @@ private:
     void loaded(const gguf::Tensor& tensor);
 
     const gguf::ModelFile& file_;
-    compute::Device& device_;
+    Placement placement_;
     std::function<void(double)> progress_;
     std::string architecture_;
     Status status_ = Ok{};

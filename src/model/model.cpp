@@ -26,9 +26,9 @@ std::vector<std::string_view> known_architectures() {
     return names;
 }
 
-Result<std::unique_ptr<Model>> Model::load(const gguf::ModelFile& file, compute::Device& device,
+Result<std::unique_ptr<Model>> Model::load(const gguf::ModelFile& file, const Placement& placement,
                                            std::function<void(double)> progress) {
-    Loader loader(file, device, std::move(progress));
+    Loader loader(file, placement, std::move(progress));
     LUCEBOX_CHECK(loader.status());
     for (const Architecture& architecture : architectures) {
         if (architecture.name != loader.architecture()) continue;
@@ -36,16 +36,15 @@ Result<std::unique_ptr<Model>> Model::load(const gguf::ModelFile& file, compute:
         model->trained_context_ = loader.size("context_length");
         model->weight_bytes_ = loader.weight_bytes();
         LUCEBOX_CHECK(loader.status());
+        model->layer_count_ = model->layers().size();
         return model;
     }
     return Error{ErrorKind::unsupported, fmt::format("architecture '{}' is not supported", loader.architecture()),
                  fmt::format("supported are {}", fmt::join(known_architectures(), ", "))};
 }
 
-void Model::forward(Pass& pass, Tensor x) const {
-    vocabulary_.embed(pass.device, x);
-    const std::size_t count = layers().size();
-    for (std::size_t layer = 0; layer < count; ++layer) {
+void Model::run_layers(Pass& pass, Tensor x, std::size_t begin, std::size_t end) const {
+    for (std::size_t layer = begin; layer < end; ++layer) {
         run_layer(pass, layer, x);
         if (pass.tap) pass.tap(layer, x);
         if (!pass.capture) continue;

@@ -7,6 +7,7 @@
 #include "model/layers.h"
 
 #include <memory>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace lucebox::model {
 class Model {
 public:
     // Chooses the architecture by `general.architecture`; an unknown one is ErrorKind::unsupported and names those known.
-    static Result<std::unique_ptr<Model>> load(const gguf::ModelFile& file, compute::Device& device,
+    static Result<std::unique_ptr<Model>> load(const gguf::ModelFile& file, const Placement& placement,
                                                std::function<void(double)> progress = {});
     virtual ~Model() = default;
 
@@ -25,10 +26,11 @@ public:
     const Vocabulary& vocabulary() const { return vocabulary_; }
 
     virtual std::vector<cache::LayerShape> layers() const = 0;
+    std::size_t layer_count() const { return layer_count_; }
     virtual std::size_t scratch_width() const = 0; // floats of scratch a row needs, x not included
 
-    // From the tokens of the step to the last layer's output in x [rows, width].
-    void forward(Pass& pass, Tensor x) const;
+    // x [rows, width] from the output of layer begin - 1 (of the embedding, if that is 0) to the output of layer end - 1.
+    void run_layers(Pass& pass, Tensor x, std::size_t begin, std::size_t end) const;
 
 protected:
     virtual void run_layer(Pass& pass, std::size_t layer, Tensor x) const = 0;
@@ -36,7 +38,7 @@ protected:
     Vocabulary vocabulary_;
 
 private:
-    std::size_t trained_context_ = 0;
+    std::size_t trained_context_ = 0, layer_count_ = 0;
     std::uint64_t weight_bytes_ = 0;
 };
 

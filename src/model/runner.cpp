@@ -26,38 +26,53 @@ Error usage(std::string message) { return {ErrorKind::usage, std::move(message)}
 
 } // namespace
 
-Result<std::unique_ptr<Runner>> Runner::load(const gguf::ModelFile& file, compute::Device& device,
+Result<std::unique_ptr<Runner>> Runner::load(const gguf::ModelFile& file, const Placement& placement,
                                              const RunnerOptions& options, std::function<void(double)> progress) {
-    LUCEBOX_TRY(auto model, Model::load(file, device, std::move(progress)));
+    LUCEBOX_TRY(auto model, Model::load(file, placement, std::move(progress)));
     cache::CacheOptions cache_options;
     cache_options.slots = options.sequences;
     cache_options.capacity = options.context + max_tree_rows;
     cache_options.kv_type = options.kv_type.value_or(default_kv_type(file));
-    if (!options.kv_type && !device.supports_kv(cache_options.kv_type)) cache_options.kv_type = compute::DType::f16;
-    if (!device.supports_kv(cache_options.kv_type)) {
-        return Error{ErrorKind::unsupported, fmt::format("{} cannot keep keys and values in the type asked for", device.name())};
+    const auto keeps = [&](const compute::Device* device) { return device->supports_kv(cache_options.kv_type); };
+    if (!options.kv_type && !std::ranges::all_of(placement.devices, keeps)) cache_options.kv_type = compute::DType::f16;
+    if (const auto cannot = std::ranges::find_if_not(placement.devices, keeps); cannot != placement.devices.end()) {
+        return Error{ErrorKind::unsupported, fmt::format("{} cannot keep keys and values in the type asked for", (*cannot)->name())};
     }
     const auto layers = model->layers();
-    LUCEBOX_TRY(auto cache, cache::Cache::create(device, layers, cache_options));
-    std::unique_ptr<Runner> runner(new Runner(device, std::move(model), std::move(cache), options));
+    std::vector<compute::Device*> devices;
+    for (std::size_t layer = 0; layer < layers.size(); ++layer) devices.push_back(&placement.of_layer(layer));
+    LUCEBOX_TRY(auto cache, cache::Cache::create(devices, layers, cache_options));
+    std::unique_ptr<Runner> runner(new Runner(placement, std::move(model), std::move(cache), options));
     runner->has_recurrent_ = std::ranges::any_of(
         layers, [](const auto& layer) { return std::holds_alternative<cache::RecurrentShape>(layer); });
     LUCEBOX_CHECK(runner->allocate_scratch());
-    if (device.wants_rehearsal()) LUCEBOX_CHECK(runner->rehearse());
+    const auto wants_rehearsal = [](const compute::Device* device) { return device->wants_rehearsal(); };
+    if (std::ranges::any_of(placement.devices, wants_rehearsal)) LUCEBOX_CHECK(runner->rehearse());
     return runner;
 }
 
 Status Runner::allocate_scratch() {
-    const std::size_t rows = device_.padded_rows(options_.rows);
+    const std::size_t rows = device_.padded_rows(options_.rows), layers = model_->layer_count();
     const std::size_t width = Workspace::padded(model_->width()), vocabulary = this->vocabulary();
     const auto allocate = [&](std::unique_ptr<compute::Buffer>& buffer, std::size_t count) -> Status {
         LUCEBOX_TRY(buffer, device_.allocate(count * sizeof(float)));
         scratch_bytes_ += count * sizeof(float);
         return Ok{};
     };
-    LUCEBOX_CHECK(allocate(x_, rows * width));
+    for (std::size_t i = 0; i < placement_.devices.size(); ++i) {
+        Stage stage;
+        stage.device = placement_.devices[i];
+        stage.first_layer = std::min(placement_.first_layer[i], layers);
+        stage.end_layer = i == placement_.last() ? layers : std::min(placement_.first_layer[i + 1], layers);
+        const std::size_t stage_rows = stage.device->padded_rows(options_.rows);
+        const std::size_t x = stage_rows * width * sizeof(float), scratch = stage_rows * model_->scratch_width() * sizeof(float);
+        LUCEBOX_TRY(stage.x, stage.device->allocate(x));
+        LUCEBOX_TRY(stage.scratch, stage.device->allocate(scratch));
+        scratch_bytes_ += x + scratch;
+        stages_.push_back(std::move(stage));
+    }
+    if (stages_.size() > 1) crossing_.resize(options_.rows * model_->width());
     LUCEBOX_CHECK(allocate(gathered_, rows * width));
-    LUCEBOX_CHECK(allocate(scratch_, rows * model_->scratch_width()));
     const std::size_t window = std::min(rows, logits_window);
     LUCEBOX_CHECK(allocate(logits_, window * vocabulary));
     LUCEBOX_CHECK(allocate(best_, window));
@@ -65,10 +80,18 @@ Status Runner::allocate_scratch() {
     host_best_.resize(window);
     sequences_.resize(options_.sequences);
     plan_.rows.reserve(rows);
-    return device_.prepare(rows, options_.context + max_tree_rows);
+    plan_.outputs.reserve(rows);
+    plan_.sequences.reserve(options_.sequences);
+    kept_.reserve(max_tree_rows);
+    for (Sequence& sequence : sequences_) sequence.pending.reserve(max_tree_rows);
+    for (const Stage& stage : stages_) LUCEBOX_CHECK(stage.device->prepare(rows, options_.context + max_tree_rows));
+    return Ok{};
 }
 
 Status Runner::capture(std::vector<std::size_t> layers) {
+    if (stages_.size() > 1) { // a draft embeds its tokens with the model's table, too: all of it must be on one device
+        return Error{ErrorKind::unsupported, "a model that is split over devices cannot have a draft", "put the model on one device"};
+    }
     const std::size_t width = layers.size() * model_->width(), rows = device_.padded_rows(options_.rows);
     const std::size_t bytes = rows * width * sizeof(float);
     LUCEBOX_TRY(features_, device_.allocate(bytes));
@@ -90,15 +113,17 @@ Status Runner::rehearse() {
         LUCEBOX_CHECK(device_.failure());
     }
     close(sequence);
-    plan_ = {};
+    clear_plan();
     return Ok{};
 }
 
 Result<SequenceId> Runner::open() {
     for (std::size_t i = 0; i < sequences_.size(); ++i) {
         if (sequences_[i].open) continue;
-        sequences_[i] = {true, 0, {}};
-        cache_.clear(device_, i);
+        sequences_[i].open = true;
+        sequences_[i].committed = 0;
+        sequences_[i].pending.clear();
+        cache_.clear(i);
         return static_cast<SequenceId>(i);
     }
     return Error{ErrorKind::unavailable, fmt::format("all {} sequences are in use", sequences_.size())};
@@ -162,12 +187,17 @@ void Runner::add_row(std::span<const Row> rows, std::size_t index, Commit commit
     plan_.rows.push_back(out);
 }
 
-Status Runner::build_plan(std::span<const Row> rows, Commit commit) {
+// What it had room for stays.
+void Runner::clear_plan() {
     plan_.rows.clear();
     plan_.sequences.clear();
     plan_.outputs.clear();
     window_begin_ = window_end_ = 0;
     best_computed_ = false;
+}
+
+Status Runner::build_plan(std::span<const Row> rows, Commit commit) {
+    clear_plan();
     if (rows.empty() || rows.size() > options_.rows) {
         return usage(fmt::format("a step has 1 to {} rows, not {}", options_.rows, rows.size()));
     }
@@ -175,11 +205,11 @@ Status Runner::build_plan(std::span<const Row> rows, Commit commit) {
         LUCEBOX_CHECK(check_row(rows, i));
         add_row(rows, i, commit);
     }
-    std::vector<bool> seen(sequences_.size());
+    for (Sequence& sequence : sequences_) sequence.in_step = false;
     for (const PlanSequence& plan : plan_.sequences) {
-        const auto slot = static_cast<std::size_t>(plan.slot);
-        if (seen[slot]) return usage(fmt::format("rows of sequence {} are not neighbours", plan.slot));
-        seen[slot] = true;
+        Sequence& sequence = sequences_[static_cast<std::size_t>(plan.slot)];
+        if (sequence.in_step) return usage(fmt::format("rows of sequence {} are not neighbours", plan.slot));
+        sequence.in_step = true;
         if (!plan.path && plan.commit_now) {
             return usage(fmt::format("sequence {} is a tree: its rows cannot all be committed", plan.slot));
         }
@@ -196,23 +226,41 @@ Status Runner::build_plan(std::span<const Row> rows, Commit commit) {
 
 Status Runner::step(std::span<const Row> rows, Commit commit) {
     if (Status status = build_plan(rows, commit); !status) {
-        plan_ = {};
+        clear_plan();
         return status;
     }
-    plan_.observed = static_cast<bool>(tap_);
-    const std::size_t padded = device_.padded_rows(rows.size()), outputs = plan_.outputs.size();
-    device_.begin_step(plan_);
-    const Tensor x{floats(x_), padded, model_->width()};
-    capture_.features.rows = padded;
-    Pass pass{device_, cache_, Workspace(floats(scratch_), padded), tap_, capture_.layers.empty() ? nullptr : &capture_};
-    model_->forward(pass, x);
-    if (outputs > 0) device_.gather_outputs(x, {floats(gathered_), device_.padded_rows(outputs), model_->width()});
-    device_.end_step();
-    LUCEBOX_CHECK(device_.failure());
-    for (const PlanSequence& plan : plan_.sequences) {
+    LUCEBOX_CHECK(run_stages());
+    for (PlanSequence& plan : plan_.sequences) {
         Sequence& sequence = sequences_[static_cast<std::size_t>(plan.slot)];
+        plan.pending = {};
         sequence.pending.clear();
         if (plan.commit_now) sequence.committed += static_cast<std::size_t>(plan.rows);
+    }
+    return Ok{};
+}
+
+// The rows through all layers, device after device; the residual passes from one to the next by way of the host.
+Status Runner::run_stages() {
+    const std::size_t width = model_->width(), outputs = plan_.outputs.size();
+    plan_.observed = static_cast<bool>(tap_);
+    for (std::size_t i = 0; i < stages_.size(); ++i) {
+        const Stage& stage = stages_[i];
+        compute::Device& device = *stage.device;
+        const bool last = i + 1 == stages_.size();
+        const std::size_t rows = device.padded_rows(plan_.size());
+        const Tensor x{floats(stage.x), rows, width};
+        capture_.features.rows = rows;
+        device.begin_step(plan_);
+        Pass pass{device, cache_, Workspace(floats(stage.scratch), rows), tap_, capture_.layers.empty() ? nullptr : &capture_};
+        if (i == 0) model_->vocabulary().embed(device, x);
+        model_->run_layers(pass, x, stage.first_layer, stage.end_layer);
+        if (last && outputs > 0) device.gather_outputs(x, {floats(gathered_), device.padded_rows(outputs), width});
+        device.end_step();
+        LUCEBOX_CHECK(device.failure());
+        if (last) break;
+        const std::span<float> host(crossing_.data(), plan_.size() * width);
+        device.download(std::as_writable_bytes(host), stage.x->data());
+        stages_[i + 1].device->upload(stages_[i + 1].x->data(), std::as_bytes(host));
     }
     return Ok{};
 }
@@ -230,7 +278,7 @@ std::size_t Runner::compute_window(std::size_t output, bool best) {
     plan_.observed = false;
     device_.begin_step(plan_);
     if (!inside) {
-        const Tensor x{floats(gathered_) + window_begin_ * width, count, width}, normed{floats(x_), count, width};
+        const Tensor x{floats(gathered_) + window_begin_ * width, count, width}, normed{floats(stages_.back().x), count, width};
         model_->vocabulary().head(device_, x, normed, logits);
     }
     if (best) device_.best_tokens(logits, reinterpret_cast<std::int32_t*>(best_->data()));
@@ -263,7 +311,8 @@ Status Runner::commit(SequenceId sequence, std::span<const std::int32_t> path) {
     if (plan == plan_.sequences.end() || plan->commit_now) {
         return usage(fmt::format("sequence {} has no uncommitted rows", sequence));
     }
-    std::vector<std::int32_t> kept;
+    std::vector<std::int32_t>& kept = kept_;
+    kept.clear();
     for (const std::int32_t index : path) {
         const std::int32_t local = index - plan->first_row;
         const std::int32_t expected = kept.empty() ? -1 : kept.back();
@@ -277,9 +326,9 @@ Status Runner::commit(SequenceId sequence, std::span<const std::int32_t> path) {
         return usage(fmt::format("sequence {} would hold {} tokens; the context is {}", sequence, state.committed + kept.size(),
                                  options_.context));
     }
-    cache_.compact(device_, static_cast<std::size_t>(sequence), state.committed, kept);
+    cache_.compact(static_cast<std::size_t>(sequence), state.committed, kept);
     state.committed += kept.size();
-    if (has_recurrent_) state.pending = std::move(kept);
+    if (has_recurrent_) state.pending.assign(kept.begin(), kept.end());
     plan->commit_now = true; // a second commit of the same rows is refused
     return Ok{};
 }

@@ -40,7 +40,7 @@ struct RunnerOptions {
 
 class Runner {
 public:
-    static Result<std::unique_ptr<Runner>> load(const gguf::ModelFile& file, compute::Device& device,
+    static Result<std::unique_ptr<Runner>> load(const gguf::ModelFile& file, const Placement& placement,
                                                 const RunnerOptions& options, std::function<void(double)> progress = {});
 
     const Model& model() const { return *model_; }
@@ -73,41 +73,56 @@ public:
 
     // Sees every layer's output x [rows, width] in device memory, while set.
     void set_tap(std::function<void(std::size_t layer, Tensor x)> tap) { tap_ = std::move(tap); }
-    compute::Device& device() { return device_; }
+    compute::Device& device() { return device_; } // the last one: it has the outputs
 
     // From now on steps keep the outputs of these layers (0-based, each below the model's count); once, before the first.
+    // Unsupported for a model on several devices.
     Status capture(std::vector<std::size_t> layers);
     // Of the rows of the last step, [rows, layers * width] in device memory.
     Tensor features() const { return capture_.features; }
 
 private:
     struct Sequence {
-        bool open = false;
+        bool open = false, in_step = false;
         std::size_t committed = 0;
         std::vector<std::int32_t> pending; // accepted rows that recurrent layers have yet to fold in
     };
 
-    Runner(compute::Device& device, std::unique_ptr<Model> model, cache::Cache cache, const RunnerOptions& options)
-        : device_(device), model_(std::move(model)), cache_(std::move(cache)), options_(options) {}
+    // A device's part of the model, and what it needs to run it.
+    struct Stage {
+        compute::Device* device = nullptr;
+        std::size_t first_layer = 0, end_layer = 0;
+        std::unique_ptr<compute::Buffer> x, scratch;
+    };
+
+    Runner(Placement placement, std::unique_ptr<Model> model, cache::Cache cache, const RunnerOptions& options)
+        : placement_(std::move(placement)), device_(*placement_.devices.back()), model_(std::move(model)),
+          cache_(std::move(cache)), options_(options) {}
 
     Status allocate_scratch();
     Status rehearse();
+    void clear_plan();
     Status build_plan(std::span<const Row> rows, Commit commit);
     Status check_row(std::span<const Row> rows, std::size_t index) const;
     void add_row(std::span<const Row> rows, std::size_t index, Commit commit);
+    Status run_stages();
     std::size_t compute_window(std::size_t output, bool best); // the output's place in the window
 
-    compute::Device& device_;
+    Placement placement_;
+    compute::Device& device_; // the last one
     std::unique_ptr<Model> model_;
     cache::Cache cache_;
     RunnerOptions options_;
     std::vector<Sequence> sequences_;
+    std::vector<std::int32_t> kept_; // of the commit that runs
     compute::StepPlan plan_;
     std::function<void(std::size_t, Tensor)> tap_;
     bool has_recurrent_ = false;
     Capture capture_;
 
-    std::unique_ptr<compute::Buffer> x_, scratch_, gathered_, logits_, best_, features_;
+    std::vector<Stage> stages_;   // of the devices, in the order of their layers
+    std::vector<float> crossing_; // the residual on its way from one device to the next
+    std::unique_ptr<compute::Buffer> gathered_, logits_, best_, features_;
     std::size_t window_begin_ = 0, window_end_ = 0; // outputs whose logits are on the device
     std::vector<float> host_logits_;                // of the window, if logits_here_
     std::vector<TokenId> host_best_;                // of the window, if best_here_

@@ -65,7 +65,7 @@ TEST_F(KvCache, ClearingASlotForgetsItAndNoOther) {
         std::ranges::fill(state(cache, slot), 1.0f + static_cast<float>(slot));
         std::ranges::fill(conv(cache, slot), 1.0f + static_cast<float>(slot));
     }
-    cache.clear(*device, 1);
+    cache.clear(1);
     for (std::size_t slot = 0; slot < 3; ++slot) {
         const float expected = slot == 1 ? 0.0f : 1.0f + static_cast<float>(slot);
         EXPECT_TRUE(std::ranges::all_of(state(cache, slot), [&](float value) { return value == expected; })) << slot;

@@ -16,7 +16,7 @@ public:
     Oracle(const Shape& shape, const Weights& weights, std::size_t slots)
         : shape_(shape), weights_(weights), device_(cpu::make_device({.threads = 0, .reference = true})),
           state_(slots * shape.value_heads * shape.dim * shape.dim), conv_(slots * (shape.conv_width - 1) * shape.channels()),
-          scratch_(slots * 64 * (2 * shape.channels() + 2 * shape.value_heads)) {
+          scratch_(slots * 64 * RecurrentView::scratch_width(shape.channels(), shape.value_heads)) {
         EXPECT_TRUE(device_->prepare(512, 512));
     }
 

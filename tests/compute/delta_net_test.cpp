@@ -52,7 +52,7 @@ protected:
         const auto floats = [&](std::size_t count) { return reinterpret_cast<float*>(rig.memory(count * sizeof(float))); };
         args.cache.state = floats(slots * shape.value_heads * shape.dim * shape.dim);
         args.cache.conv = floats(slots * (shape.conv_width - 1) * channels);
-        args.cache.scratch = floats(slots * max_tree_rows * (2 * channels + 2 * shape.value_heads));
+        args.cache.scratch = floats(slots * max_tree_rows * RecurrentView::scratch_width(channels, shape.value_heads));
         for (State& state : committed) state.m.assign(shape.value_heads * shape.dim * shape.dim, 0);
     }
 

@@ -14,16 +14,26 @@ constexpr std::size_t max_conv_width = 8;
 
 std::size_t channels(const DeltaNetArgs& args) { return (2 * args.key_heads + args.value_heads) * args.dim; }
 
-// The scratch of one row: raw channels, finished q k v, beta, decay.
+// What a row leaves for a later replay: its raw channels, alpha and beta, as the projections made them.
 struct ScratchRow {
-    float *raw, *qkv, *beta, *decay;
+    float *raw, *alpha, *beta;
 
     ScratchRow(const DeltaNetArgs& args, std::int32_t slot, std::int32_t local) {
-        const std::size_t width = 2 * channels(args) + 2 * args.value_heads;
+        const std::size_t width = RecurrentView::scratch_width(channels(args), args.value_heads);
         raw = args.cache.scratch + (static_cast<std::size_t>(slot) * max_tree_rows + static_cast<std::size_t>(local)) * width;
-        qkv = raw + channels(args);
-        beta = qkv + channels(args);
-        decay = beta + args.value_heads;
+        alpha = raw + channels(args);
+        beta = alpha + args.value_heads;
+    }
+};
+
+struct Gates {
+    float decay, write;
+
+    Gates(const DeltaNetArgs& args, std::size_t head, float alpha, float beta) {
+        const float x = alpha + args.dt_bias->data()[head];
+        const float softplus = x > 20 ? x : std::log1p(std::exp(x));
+        decay = std::exp(args.a->data()[head] * softplus);
+        write = 1 / (1 + std::exp(-beta));
     }
 };
 
@@ -51,23 +61,36 @@ void DeltaNet::begin_step(const StepPlan& plan) {
     scratch_.resize(pool_.size());
 }
 
-// Folds the rows accepted from an earlier step into state and convolution tail.
+// Folds the rows accepted from an earlier step into state and convolution tail: each is computed again from its raw
+// inputs, as it was computed then.
 void DeltaNet::replay(const DeltaNetArgs& args, const PlanSequence& sequence) {
-    const std::size_t width = channels(args), tail = args.conv_width - 1;
-    pool_.run(args.value_heads, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
-        for (std::size_t head = begin; head < end; ++head) {
-            for (const std::int32_t local : sequence.pending) {
-                const ScratchRow row(args, sequence.slot, local);
-                const HeadInputs inputs(args, row.qkv, head);
-                kernels_.delta_rule(head_state(args, sequence.slot, head), inputs.q, inputs.k, inputs.v, row.beta[head],
-                                    row.decay[head], args.dim, nullptr);
-            }
-        }
-    });
+    const std::size_t width = channels(args), taps = args.conv_width, tail = taps - 1;
     float* conv = conv_state(args, sequence.slot);
+    replayed_.resize(width);
     for (const std::int32_t local : sequence.pending) {
+        const ScratchRow row(args, sequence.slot, local);
+        pool_.run(width, channels_per_task, [&](std::size_t begin, std::size_t end, std::size_t) {
+            for (std::size_t channel = begin; channel < end; ++channel) {
+                const float* weight = args.conv->data() + channel * taps;
+                float sum = 0;
+                for (std::size_t tap = 0; tap < tail; ++tap) sum += weight[tap] * conv[tap * width + channel];
+                replayed_[channel] = sum + weight[tail] * row.raw[channel];
+            }
+            kernels_.silu(end - begin, replayed_.data() + begin);
+        });
+        for (std::size_t head = args.key_heads; head < 2 * args.key_heads; ++head) { // q has had its use
+            kernels_.l2_normalise(1, l2_epsilon, args.dim, replayed_.data() + head * args.dim);
+        }
+        pool_.run(args.value_heads, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
+            for (std::size_t head = begin; head < end; ++head) {
+                const HeadInputs inputs(args, replayed_.data(), head);
+                const Gates gates(args, head, row.alpha[head], row.beta[head]);
+                kernels_.delta_rule(head_state(args, sequence.slot, head), inputs.q, inputs.k, inputs.v, gates.write, gates.decay,
+                                    args.dim, nullptr);
+            }
+        });
         std::memmove(conv, conv + width, (tail - 1) * width * sizeof(float));
-        std::memcpy(conv + (tail - 1) * width, ScratchRow(args, sequence.slot, local).raw, width * sizeof(float));
+        std::memcpy(conv + (tail - 1) * width, row.raw, width * sizeof(float));
     }
 }
 
@@ -117,7 +140,7 @@ void DeltaNet::convolve(const DeltaNetArgs& args, const PlanSequence& sequence) 
     });
 }
 
-// Normalises q and k, turns alpha into decay and beta into a write strength, and keeps them for a later replay.
+// Normalises q and k, turns alpha into decay and beta into a write strength; keeps alpha and beta for a later replay.
 void DeltaNet::finish_inputs(const DeltaNetArgs& args, const PlanSequence& sequence) {
     const float query_scale = 1 / std::sqrt(static_cast<float>(args.dim));
     pool_.run(static_cast<std::size_t>(sequence.rows), 2, [&](std::size_t begin, std::size_t end, std::size_t) {
@@ -129,27 +152,39 @@ void DeltaNet::finish_inputs(const DeltaNetArgs& args, const PlanSequence& seque
             for (std::size_t head = 0; head < 2 * args.key_heads; ++head) {
                 kernels_.l2_normalise(head < args.key_heads ? query_scale : 1, l2_epsilon, args.dim, qkv + head * args.dim);
             }
-            for (std::size_t head = 0; head < args.value_heads; ++head) {
-                const float x = decay[head] + args.dt_bias->data()[head];
-                const float softplus = x > 20 ? x : std::log1p(std::exp(x));
-                decay[head] = std::exp(args.a->data()[head] * softplus);
-                beta[head] = 1 / (1 + std::exp(-beta[head]));
-            }
             if (!sequence.commit_now) {
                 const ScratchRow scratch(args, sequence.slot, static_cast<std::int32_t>(local));
-                std::memcpy(scratch.qkv, qkv, channels(args) * sizeof(float));
+                std::memcpy(scratch.alpha, decay, args.value_heads * sizeof(float));
                 std::memcpy(scratch.beta, beta, args.value_heads * sizeof(float));
-                std::memcpy(scratch.decay, decay, args.value_heads * sizeof(float));
+            }
+            for (std::size_t head = 0; head < args.value_heads; ++head) {
+                const Gates gates(args, head, decay[head], beta[head]);
+                decay[head] = gates.decay;
+                beta[head] = gates.write;
             }
         }
     });
+}
+
+// Whichever thread takes which head: all have room for the path's states once one does.
+void DeltaNet::reserve_states(const DeltaNetArgs& args, const PlanSequence& sequence) {
+    std::size_t depth = 1;
+    if (!sequence.path) {
+        for (std::int32_t local = 0; local < sequence.rows; ++local) {
+            const PlanRow& row = plan_->rows[static_cast<std::size_t>(sequence.first_row + local)];
+            depth = std::max(depth, static_cast<std::size_t>(row.position - sequence.committed) + 1);
+        }
+    }
+    for (Scratch& scratch : scratch_) {
+        if (scratch.states.size() < depth) scratch.states.resize(depth);
+        for (std::vector<float>& state : scratch.states) state.reserve(args.dim * args.dim);
+    }
 }
 
 // A path: on the state itself if the rows stay, else on a copy.
 void DeltaNet::recur(const DeltaNetArgs& args, const PlanSequence& sequence, std::size_t head, Scratch& scratch) {
     float* state = head_state(args, sequence.slot, head);
     if (!sequence.commit_now) {
-        if (scratch.states.empty()) scratch.states.resize(1);
         scratch.states[0].assign(state, state + args.dim * args.dim);
         state = scratch.states[0].data();
     }
@@ -178,7 +213,6 @@ void DeltaNet::recur_tree(const DeltaNetArgs& args, const PlanSequence& sequence
     while (top > 0) {
         const std::int32_t local = stack[--top];
         const std::size_t d = depth(local), row = static_cast<std::size_t>(sequence.first_row + local);
-        if (scratch.states.size() <= d) scratch.states.resize(d + 1);
         const float* from = d == 0 ? base : scratch.states[d - 1].data();
         scratch.states[d].assign(from, from + args.dim * args.dim);
         const HeadInputs inputs(args, args.qkv.data + row * args.qkv.width, head);
@@ -191,6 +225,7 @@ void DeltaNet::recur_tree(const DeltaNetArgs& args, const PlanSequence& sequence
 
 void DeltaNet::run(const DeltaNetArgs& args) {
     for (const PlanSequence& sequence : plan_->sequences) {
+        reserve_states(args, sequence);
         if (!sequence.pending.empty()) replay(args, sequence);
         convolve(args, sequence);
         finish_inputs(args, sequence);

@@ -23,6 +23,7 @@ private:
         std::vector<std::vector<float>> states; // by depth
     };
 
+    void reserve_states(const DeltaNetArgs& args, const PlanSequence& sequence);
     void replay(const DeltaNetArgs& args, const PlanSequence& sequence);
     void convolve(const DeltaNetArgs& args, const PlanSequence& sequence);
     void finish_inputs(const DeltaNetArgs& args, const PlanSequence& sequence);
@@ -33,6 +34,7 @@ private:
     ThreadPool& pool_;
     const StepPlan* plan_ = nullptr;
     std::vector<Scratch> scratch_;
+    std::vector<float> replayed_; // one row's channels
 };
 
 } // namespace lucebox::compute::cpu
