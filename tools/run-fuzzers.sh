@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # run-fuzzers.sh SECONDS JOBS [TARGET...]: runs fuzzers of build/asan, JOBS at a time, SECONDS each. What they learn is
-# kept in build/asan/found and used by the next run. Fails, naming the input, when one finds something.
+# kept in build/asan/found and used by the next run. Fails, naming the input, when one finds something. FUZZ_SEED=1 makes the
+# same inputs every time, as far as the clock allows.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 70
 seconds=$1 jobs=$2
@@ -13,7 +14,7 @@ fi
 fuzz_one() {
     local name=$1 seconds=$2 found=build/asan/found/$1
     mkdir -p "$found/corpus"
-    build/asan/tests/fuzz/fuzz_"$name" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+    build/asan/tests/fuzz/fuzz_"$name" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
         -artifact_prefix="$found/" "$found/corpus" "tests/fuzz/corpus/$name" >"$found/log" 2>&1
     local code=$?
     local runs

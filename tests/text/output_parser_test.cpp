@@ -104,12 +104,17 @@ TEST(Reasoning, ChannelsOfGemmaMayComeTwice) {
     EXPECT_EQ(parsed.content, "It is 20.");
 }
 
-// Both found by fuzzing: parse() compares pieces of all sizes, and takes no arguments that are not JSON.
+// Found by fuzzing: parse() compares pieces of all sizes, and takes no arguments that are not JSON.
 TEST(Calls, ANewlineInFrontOfATagThatIsCutIsStillTheValues) {
     const std::string text = "<tool_call>\n<function=write>\n<parameter=content>\n</tool_craft>\n</parameter>\n</function>\n</tool_call>";
     EXPECT_EQ(arguments(parse(text)), (Json{{"content", "</tool_craft>"}}));
     const std::string empty = "<tool_call>\n<function=write>\n<parameter=content>\n</parameter>\n</function>\n</tool_call>";
     EXPECT_EQ(arguments(parse(empty)), (Json{{"content", ""}}));
+}
+
+TEST(Calls, AParametersNameIsOnOneLine) {
+    const std::string text = "<function=write>\n<parameter=path>\nx\n<parameter=content\n\n>\ny\n</parameter>\n</function>";
+    EXPECT_EQ(arguments(parse(text)), (Json{{"path", "x\n<parameter=content\n\n>\ny"}}));
 }
 
 TEST(Calls, ANumberThatAZeroByteFollowsIsText) {

@@ -173,10 +173,10 @@ private:
         maybe |= found == Found::part;
         if (found == Found::whole) {
             const std::string_view key = text.substr(style_.key_open.size(), most_name_bytes);
-            const std::size_t end = key.find(style_.key_close);
-            if (end == std::string_view::npos) {
-                maybe |= key.size() < most_name_bytes && key.find('\n') == std::string_view::npos;
-            } else {
+            const std::size_t end = key.find_first_of('\n') < key.find(style_.key_close) ? key.size() : key.find(style_.key_close);
+            if (end == std::string_view::npos) { // neither has come: names are on one line
+                maybe |= key.size() < most_name_bytes;
+            } else if (end < key.size()) {
                 const std::string_view name = trimmed(key.substr(0, end));
                 if (tool_.declares(name) && std::find(seen_.begin(), seen_.end(), name) == seen_.end()) return End::forgotten;
             }
