@@ -17,6 +17,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <map>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 namespace lucebox::scripted {
@@ -100,6 +101,7 @@ Status serve(const Settings& settings) {
 
 int main(int count, char** words) {
     using namespace lucebox;
+    prctl(PR_SET_PDEATHSIG, SIGTERM); // a test that dies leaves nothing behind
     configure_log(LogLevel::info, LogFormat::text);
     const Status status = scripted::serve(scripted::read(count, words));
     if (status) return EXIT_SUCCESS;

@@ -64,6 +64,8 @@ public:
         lines += fmt::format("{} ({}, {}) on {}\n\n", text(now, "model", "name"), text(now, "model", "architecture"), text(now, "model", "quantisation"), text(now, "model", "device"));
         lines += fmt::format("generated {:8.1f} tokens/s   {}\n", generated, plot(generated_));
         lines += fmt::format("read      {:8.1f} tokens/s   {:.1f} steps/s\n", read, steps);
+        if (const double tried = difference(now, "steps"); tried > 0)
+            lines += fmt::format("guesses   {:8.2f} tokens a step, {:.0f} % of them right\n", difference(now, "tokens") / tried, 100 * difference(now, "accepted") / std::max(1.0, difference(now, "drafted")));
         const double sequences = std::max(1.0, now.value("sequences", 1.0)), context = std::max(1.0, number(now, "model", "context"));
         const double running = number(now, "stats", "running"), kept = number(now, "stats", "kv_tokens");
         lines += fmt::format("running   {:8} of {:<9}   {}  {} waiting\n", running, sequences, bar(running / sequences, 20), number(now, "stats", "waiting"));
@@ -86,6 +88,9 @@ public:
     }
 
 private:
+    // Of what was guessed, since the last look.
+    double difference(const Json& now, const char* name) const { return before_.is_null() ? 0 : number(now, "speculation", name) - number(before_, "speculation", name); }
+
     const std::string url_;
     Json before_;
     std::chrono::steady_clock::time_point before_at_{};

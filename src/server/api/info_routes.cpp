@@ -158,6 +158,8 @@ void send_status(const Api::State& state, Responder& responder) {
                          {"requests_cancelled", stats.requests_cancelled}, {"requests_failed", stats.requests_failed}, {"requests_refused", stats.requests_refused},
                          {"prompt_tokens", stats.prompt_tokens}, {"generated_tokens", stats.generated_tokens}, {"steps", stats.steps},
                          {"prefix_hits", stats.prefix_hits}, {"prefix_misses", stats.prefix_misses}, {"prefix_tokens", stats.prefix_tokens}, {"kv_tokens", stats.kv_tokens}};
+        const decode::SpeculationStats& guesses = stats.speculation;
+        json["speculation"] = {{"steps", guesses.steps}, {"tokens", guesses.tokens}, {"drafted", guesses.drafted}, {"accepted", guesses.accepted}};
         json["memory"] = {{"weights", memory.weights}, {"kv", memory.kv}, {"recurrent", memory.recurrent}, {"scratch", memory.scratch}};
         json["model"] = {{"name", model->name}, {"architecture", info.architecture}, {"quantisation", info.quantisation}, {"context", info.context}, {"device", model->backend->device_name()}};
     }
