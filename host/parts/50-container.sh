@@ -93,7 +93,7 @@ dflash_variables() {
     local name
     for name in $(compgen -e | LC_ALL=C sort); do
         case $name in
-        DFLASH_* | DFLASH27B_* | PFLASH_* | LUCE_*) FORWARDED+=(-e "$name=${!name}") ;;
+        DFLASH_* | DFLASH27B_* | PFLASH_* | LUCE_* | HF_ENDPOINT) FORWARDED+=(-e "$name=${!name}") ;;
         esac
     done
 }

@@ -1,5 +1,6 @@
 #include "hub/fetch.h"
 
+#include "base/ascii.h"
 #include "base/log.h"
 
 #include <algorithm>
@@ -9,6 +10,8 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <memory>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
@@ -26,14 +29,20 @@ struct CurlDeleter {
 };
 using CurlHandle = std::unique_ptr<CURL, CurlDeleter>;
 
-Result<CurlHandle> new_handle(const HubSettings& settings, const std::string& url) {
+// Asked for the address that a name was resolved to, so that no name leads inside.
+curl_socket_t open_public_socket(void*, curlsocktype, curl_sockaddr* address) {
+    if (!is_public_address(address->addr)) return CURL_SOCKET_BAD;
+    return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+Result<CurlHandle> new_handle(const HubSettings& settings, const std::string& url, const RequestRules& rules = {}) {
     static const CURLcode started = curl_global_init(CURL_GLOBAL_DEFAULT);
     CurlHandle handle(started == CURLE_OK ? curl_easy_init() : nullptr);
     if (!handle) return Error{ErrorKind::internal, "cannot start the download library"};
     CURL* curl = handle.get();
     curl_easy_setopt(curl, CURLOPT_URL, url.c_str());
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
+    curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, rules.redirects ? 1L : 0L);
     curl_easy_setopt(curl, CURLOPT_MAXREDIRS, most_redirects);
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, url.starts_with("https:") ? "https" : "http,https");
@@ -41,6 +50,11 @@ Result<CurlHandle> new_handle(const HubSettings& settings, const std::string& ur
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(settings.stall_timeout.count()));
     curl_easy_setopt(curl, CURLOPT_USERAGENT, settings.user_agent.c_str());
+    if (!rules.token.empty()) {
+        curl_easy_setopt(curl, CURLOPT_HTTPAUTH, CURLAUTH_BEARER);
+        curl_easy_setopt(curl, CURLOPT_XOAUTH2_BEARER, rules.token.c_str());
+    }
+    if (rules.public_only && !settings.uses_proxy) curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, open_public_socket);
     if (!settings.certificates.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, settings.certificates.c_str());
     if (settings.keep_going) {
         using Counter = curl_off_t;
@@ -222,7 +236,7 @@ Result<std::string> fetch_text(const HubSettings& settings, const std::string& u
 }
 
 Status fetch_file(const HubSettings& settings, const std::string& url, const std::filesystem::path& part,
-                  std::uint64_t bytes, const FetchProgress& progress) {
+                  std::uint64_t bytes, const FetchProgress& progress, const RequestRules& rules) {
     const Descriptor file(::open(part.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
     struct stat info {};
     if (file.get() < 0 || ::fstat(file.get(), &info) != 0) {
@@ -238,7 +252,7 @@ Status fetch_file(const HubSettings& settings, const std::string& url, const std
     auto delay = settings.retry_delay;
     for (int failures = 0; writer.done < bytes;) {
         const std::uint64_t before = writer.done;
-        LUCEBOX_TRY(const CurlHandle handle, new_handle(settings, url));
+        LUCEBOX_TRY(const CurlHandle handle, new_handle(settings, url, rules));
         writer.curl = handle.get();
         writer.began = false;
         writer.failure.clear();
@@ -270,6 +284,55 @@ Status fetch_file(const HubSettings& settings, const std::string& url, const std
         return Error{ErrorKind::io, fmt::format("cannot write {}: {}", part.string(), std::strerror(errno))};
     }
     return Ok{};
+}
+
+Result<HeadAnswer> fetch_head(const HubSettings& settings, const std::string& url, const RequestRules& rules) {
+    LUCEBOX_TRY(const CurlHandle handle, new_handle(settings, url, rules));
+    HeadAnswer answer;
+    const auto note = +[](char* line, std::size_t size, std::size_t count, void* context) {
+        const std::string_view header(line, size * count);
+        if (const auto colon = header.find(':'); colon != std::string_view::npos) {
+            std::string name(header.substr(0, colon));
+            for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+            (*static_cast<std::map<std::string, std::string>*>(context))[name] = trimmed(header.substr(colon + 1));
+        }
+        return header.size();
+    };
+    curl_easy_setopt(handle.get(), CURLOPT_NOBODY, 1L);
+    curl_easy_setopt(handle.get(), CURLOPT_HEADERFUNCTION, note);
+    curl_easy_setopt(handle.get(), CURLOPT_HEADERDATA, &answer.headers);
+    const CURLcode code = curl_easy_perform(handle.get());
+    if (code == CURLE_ABORTED_BY_CALLBACK) return Error{ErrorKind::cancelled, "the download was stopped"};
+    if (code == CURLE_COULDNT_CONNECT && rules.public_only && !settings.uses_proxy) {
+        return network_error(url, "it cannot be reached, or is a private address, to which no download is led");
+    }
+    if (code != CURLE_OK) return network_error(url, curl_easy_strerror(code));
+    answer.status = status_of(handle.get());
+    const char* location = nullptr;
+    curl_easy_getinfo(handle.get(), CURLINFO_REDIRECT_URL, &location);
+    if (location != nullptr) answer.location = location;
+    return answer;
+}
+
+bool is_public_address(const sockaddr& address) {
+    std::uint32_t v4 = 0;
+    if (address.sa_family == AF_INET) {
+        v4 = ntohl(reinterpret_cast<const sockaddr_in&>(address).sin_addr.s_addr);
+    } else if (address.sa_family == AF_INET6) {
+        const unsigned char* bytes = reinterpret_cast<const sockaddr_in6&>(address).sin6_addr.s6_addr;
+        constexpr unsigned char mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+        if (!std::equal(std::begin(mapped), std::end(mapped), bytes)) return (bytes[0] & 0xe0) == 0x20; // 2000::/3, global unicast
+        v4 = std::uint32_t{bytes[12]} << 24 | std::uint32_t{bytes[13]} << 16 | std::uint32_t{bytes[14]} << 8 | bytes[15];
+    } else {
+        return false;
+    }
+    struct Range {
+        std::uint32_t first;
+        int bits;
+    };
+    constexpr Range closed[] = {{0x00000000, 8}, {0x0a000000, 8},  {0x64400000, 10}, {0x7f000000, 8},
+                                {0xa9fe0000, 16}, {0xac100000, 12}, {0xc0a80000, 16}, {0xe0000000, 3}};
+    return std::ranges::none_of(closed, [&](const Range& range) { return v4 >> (32 - range.bits) == range.first >> (32 - range.bits); });
 }
 
 } // namespace lucebox::hub

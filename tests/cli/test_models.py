@@ -1,6 +1,10 @@
 """lucebox models: what is here, brought here, checked and taken away. Downloads have tests of their own."""
+import hashlib
+import http.server
+import json
 import os
 import shutil
+import threading
 import unittest
 
 from commandline import Home
@@ -8,7 +12,7 @@ from commandline import Home
 MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../data/oracle/llama/model.gguf")
 
 
-class Models(Home):
+class ModelsHome(Home):
     def setUp(self):
         super().setUp()
         self.cache = self.home + "/cache"
@@ -19,6 +23,8 @@ class Models(Home):
         options["environment"] = {"LUCEBOX_CACHE": self.cache, "LUCEBOX_MODELS": self.folder, "PIP_INDEX_URL": "http://127.0.0.1:1/", **options.get("environment", {})}
         return super().lucebox(*words, **options)
 
+
+class Models(ModelsHome):
     def test_a_file_is_imported_used_and_removed(self):
         self.assertIn("is here", self.ok("models", "import", MODEL))
         self.assertTrue(os.path.exists(self.cache + "/model.gguf"))
@@ -63,6 +69,85 @@ class Models(Home):
         self.ok("models", "import", MODEL)
         self.ok("models", "activate", "model.gguf")
         self.assertEqual(self.text(), '# mine\n[server]\nport = 5\n\n[model]\nmodel = "model.gguf"\n')
+
+
+class Endpoint(http.server.ThreadingHTTPServer):
+    """Speaks like Hugging Face, and keeps the files itself."""
+
+    def __init__(self, files):
+        self.files, self.seen = files, []
+        super().__init__(("127.0.0.1", 0), Answers)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answers(http.server.BaseHTTPRequestHandler):
+    def log_message(self, *words):
+        pass
+
+    def do_HEAD(self):
+        self.answer(b"")
+
+    def do_GET(self):
+        self.answer(None)
+
+    def answer(self, body):
+        self.server.seen.append((self.command, self.path, self.headers.get("Authorization")))
+        content = self.server.files.get(self.path.rsplit("/", 1)[1])
+        self.send_response(200 if content else 404)
+        self.send_header("Content-Length", str(len(content or b"")))
+        self.send_header("ETag", f'"{hashlib.sha256(content or b"").hexdigest()}"')
+        self.end_headers()
+        if body is None and content:
+            self.wfile.write(content)
+
+
+class Presets(ModelsHome):
+    TARGET, DRAFT = "Qwen3.6-27B-Q4_K_M.gguf", "dflash-draft-3.6-q4_k_m.gguf"
+
+    def setUp(self):
+        super().setUp()
+        with open(MODEL, "rb") as file:
+            self.content = file.read()
+        self.endpoint = Endpoint({self.TARGET: self.content, self.DRAFT: b"a draft", "laguna-xs2-Q4_K_M.gguf": self.content})
+        self.addCleanup(self.endpoint.server_close)
+        self.addCleanup(self.endpoint.shutdown)
+        self.online = {"HF_ENDPOINT": self.endpoint.url, "HF_TOKEN": "hf_secret"}
+
+    def test_download_makes_it_the_one_that_is_served(self):
+        self.write('# mine\n[server]\nport = 5\n')
+        done = self.lucebox("models", "download", "qwen3.6-27b", environment=self.online)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn("hf_secret", done.stdout + done.stderr)
+        self.assertIn(hashlib.sha256(self.content).hexdigest(), done.stderr)
+        with open(f"{self.cache}/{self.TARGET}", "rb") as file:
+            self.assertEqual(file.read(), self.content)
+        draft = f"{self.cache}/draft/{self.DRAFT}"
+        self.assertEqual(self.text(), f'# mine\n[server]\nport = 5\n\n[model]\nmodel = "qwen3.6-27b"\n\n[speculation]\ndraft = "{draft}"\n')
+        self.assertTrue(all(seen[2] == "Bearer hf_secret" for seen in self.endpoint.seen))
+        self.assertIn("with the hash that the server stated", self.ok("models", "verify", "qwen3.6-27b"))
+        with open(f"{self.cache}/{self.TARGET}", "r+b") as file:
+            file.write(b"X")
+        self.refused(65, "damaged: qwen3.6-27b", "models rm", "models", "verify", "qwen3.6-27b")
+        self.ok("models", "import", MODEL)
+        self.ok("models", "activate", "model.gguf")  # the draft was of the other one
+        self.assertNotIn("draft =", self.text())
+        self.assertIn("freed", self.ok("models", "rm", "qwen3.6-27b"))
+        self.assertFalse(os.path.exists(draft))
+
+    def test_what_this_build_cannot_serve_is_fetched_but_not_made_the_one(self):
+        self.refused(65, "lacks models of the laguna architecture", "stays the one", "models", "download", "laguna-xs.2", environment=self.online)
+        self.assertFalse(os.path.exists(self.file))
+        entry = next(e for e in json.loads(self.ok("models", "--json")) if e["name"] == "laguna-xs.2")
+        self.assertFalse(entry["servable"])
+        self.assertEqual(entry["bytes"], len(self.content))
+
+    def test_what_is_not_there_is_explained(self):
+        self.refused(66, "google_gemma-4-31B-it-Q4_K_M.gguf", "models import", "models", "download", "gemma-4-31b", environment=self.online)
+        self.refused(69, "cannot fetch", "network", "models", "download", "gemma-4-31b", environment={"HF_ENDPOINT": "http://127.0.0.1:1"})
 
 
 if __name__ == "__main__":

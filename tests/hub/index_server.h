@@ -21,6 +21,8 @@ struct IndexRequest {
     std::string path;
     std::optional<std::size_t> range; // "Range: bytes=N-"
     std::size_t number = 0;           // how many came before it for the same path
+    std::string head;                 // the whole request
+    bool is_head() const { return head.starts_with("HEAD "); }
 };
 
 // What goes out, byte for byte, before the connection is closed. `hold`: kept open, silent, until the server goes.
@@ -88,6 +90,7 @@ private:
         if (const auto range = head.find("Range: bytes="); range != std::string::npos) {
             request.range = std::stoul(head.substr(range + 13));
         }
+        request.head = head;
         {
             const std::lock_guard lock(mutex_);
             request.number = seen_[request.path]++;

@@ -46,6 +46,7 @@ Status models(const Invocation& invocation) {
                             {"bytes", entry.bytes},
                             {"path", entry.path ? nlohmann::ordered_json(entry.path->string()) : nlohmann::ordered_json()},
                             {"fetched_bytes", entry.fetched_bytes},
+                            {"servable", entry.unsupported.empty()},
                             {"default", entry.is_default}});
         }
         fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
@@ -56,6 +57,7 @@ Status models(const Invocation& invocation) {
         fmt::print(bold, "{:<24}", entry.name);
         fmt::print(" {:>9}  {}{}\n", human_bytes(entry.bytes), entry.about, entry.is_default ? " (default)" : "");
         fmt::print("{:<24} {:>9}  {}\n", "", "", state_of(entry));
+        if (!entry.unsupported.empty()) fmt::print("{:<24} {:>9}  this build cannot serve {} yet\n", "", "", entry.unsupported);
     }
     return Ok{};
 }

@@ -6,6 +6,7 @@
 #include "base/terminal.h"
 #include "gguf/model_file.h"
 #include "hub/hub.h"
+#include "hub/hugging_face.h"
 
 #include <fmt/format.h>
 
@@ -19,9 +20,22 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t copy_bytes = 4u << 20;
 
-Status activate(const std::string& name, const Environment& environment) {
-    const std::array<std::string, 2> words{"set", "model.model=" + name};
-    return change_config(words, environment);
+// Makes it the one that is served, with its draft; a draft of another model would be refused beside it.
+Status activate(const std::string& name, const hub::HubSettings& settings, const Environment& environment) {
+    const hub::Model* model = hub::find_model(name);
+    if (model != nullptr && !model->unsupported.empty()) {
+        return Error{ErrorKind::unsupported, fmt::format("{} cannot be served: this build lacks {}", name, model->unsupported), "the model that was served stays the one"};
+    }
+    std::vector<std::string> words{"set", "model.model=" + name};
+    const auto draft = model != nullptr ? hub::find_draft(*model, settings) : std::nullopt;
+    if (draft) words.push_back("speculation.draft=" + draft->string());
+    LUCEBOX_CHECK(change_config(words, environment));
+    if (draft) return Ok{};
+    std::vector<std::string> ignored;
+    LUCEBOX_TRY(const auto in_file, config_file_settings(environment, ignored));
+    if (std::ranges::none_of(in_file, [](const OptionSetting& setting) { return setting.spec->name == "draft"; })) return Ok{};
+    const std::array<std::string, 2> without{"unset", "speculation.draft"};
+    return change_config(without, environment);
 }
 
 Result<hub::ModelEntry> entry_named(const std::string& name, const hub::HubSettings& settings) {
@@ -51,11 +65,12 @@ Status download(std::span<const std::string> names, const hub::HubSettings& sett
     if (hub::find_model(name) == nullptr) {
         LUCEBOX_TRY(const hub::ModelEntry entry, entry_named(name, settings)); // says which name was meant
         fmt::print("{} is here: {}\n", entry.name, entry.path->string());
-        return activate(name, environment);
+        return activate(name, settings, environment);
     }
     LUCEBOX_TRY(const fs::path path, hub::resolve(name, settings, hub::terminal_progress()));
+    LUCEBOX_TRY(const auto file, gguf::ModelFile::open(path)); // whole, whoever sent it
     fmt::print("{} is here: {}\n", name, path.string());
-    return activate(name, environment);
+    return activate(name, settings, environment);
 }
 
 // Known models against the registry's hash; others have none to be compared with, so theirs is only told.
@@ -72,6 +87,15 @@ Result<bool> verify_one(const hub::ModelEntry& entry) {
         LUCEBOX_TRY(const auto file, gguf::ModelFile::open(*entry.path));
         fmt::print("  {:<24} whole, {} tensors; SHA-256 {}\n", entry.name, file.tensors().size(), found);
         return true;
+    }
+    if (model->sha256.empty()) {
+        const auto note = hub::source_note(*entry.path);
+        const bool same = !note || note->sha256.empty() || note->sha256 == found;
+        fmt::print("{} {:<24} {}\n", same ? "✓" : "✗", entry.name,
+                   !same            ? "changed since it was fetched: " + entry.path->string()
+                   : note           ? fmt::format("as it was fetched{}; SHA-256 {}", note->checked ? ", with the hash that the server stated" : ", unchecked", found)
+                                    : fmt::format("its SHA-256 is not known here; it is {}", found));
+        return same;
     }
     const bool fine = found == model->sha256;
     fmt::print("{} {:<24} {}\n", fine ? "✓" : "✗", entry.name, fine ? "as published" : "damaged: " + entry.path->string());
@@ -148,6 +172,15 @@ Status remove(std::span<const std::string> names, const hub::HubSettings& settin
             files.push_back(*entry.path);
         }
         if (const hub::Model* model = hub::find_model(entry.name)) {
+            const auto add = [&](const hub::RepositoryFile& of, const fs::path& folder) {
+                if (of.repository.empty()) return;
+                for (const hub::HubFile& part : hub::parts_of(of)) {
+                    const fs::path file = folder / fs::path(part.path).filename();
+                    files.insert(files.end(), {file, file.string() + ".part", hub::source_note_path(file)});
+                }
+            };
+            add(model->target, settings.cache);
+            add(model->draft, settings.cache / "draft");
             for (const hub::Wheel& wheel : model->wheels) {
                 files.push_back(settings.cache / wheel.filename);
                 files.push_back(settings.cache / (std::string(wheel.filename) + ".part"));
@@ -180,7 +213,7 @@ Status change_models(std::span<const std::string> operands, const hub::HubSettin
         if (rest.size() != 1) return Error{ErrorKind::usage, "models activate needs one name", "`lucebox models` lists them"};
         LUCEBOX_TRY(const hub::ModelEntry entry, entry_named(rest.front(), settings));
         if (!entry.path) return Error{ErrorKind::not_found, fmt::format("{} is not here", entry.name), fmt::format("lucebox models download {}", entry.name)};
-        return activate(rest.front(), environment);
+        return activate(rest.front(), settings, environment);
     }
     return Error{ErrorKind::usage, fmt::format("models has no action {}", action), "list, fetch, download, activate, verify, import and rm are known"};
 }
