@@ -1,6 +1,7 @@
 """What is published when, and by whom: the plan for every event, and the workflow's own promises."""
 import os
 import re
+import shutil
 import subprocess
 import sys
 import unittest
@@ -74,6 +75,12 @@ class Workflow(unittest.TestCase):
     def setUp(self):
         self.workflow = yaml.safe_load(read(".github/workflows/docker.yml"))
         self.jobs = self.workflow["jobs"]
+
+    def test_actionlint(self):
+        if not shutil.which("actionlint"):
+            self.skipTest("actionlint is not installed; the promises below are checked all the same")
+        done = subprocess.run(["actionlint", "-no-color"], cwd=REPOSITORY, text=True, capture_output=True)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def test_every_action_is_pinned_to_a_commit(self):
         uses = [step["uses"] for job in self.jobs.values() for step in job["steps"] if "uses" in step]
