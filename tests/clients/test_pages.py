@@ -36,7 +36,7 @@ def greet(name):
 
 <script>document.title = "broken"</script> is only text."""
 RULES = [{"last": ["Think"], "think": "The user wants thought.", "say": "Thought about."},
-         {"last": ["Story"], "say": "All work and no play. " * 900},
+         {"last": ["Story"], "say": "All work and no play. " * 300, "pace": 20},
          {"last": ["Again"], "say": "Once more."}, {"say": ANSWER}]
 SIZES = {"desktop": {"width": 1280, "height": 800}, "phone": {"width": 390, "height": 844}}
 

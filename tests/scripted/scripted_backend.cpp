@@ -5,9 +5,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <fstream>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -22,6 +24,7 @@ struct Rule {
     std::vector<std::size_t> asked;
     std::optional<std::string> say;
     std::string think;
+    int pace = 0;
     std::size_t uses = 0;
 
     bool fits(std::string_view prompt, std::string_view message) {
@@ -45,6 +48,7 @@ Result<std::vector<Rule>> read_script(const std::filesystem::path& path) {
             rule.lacks = entry.value("lacks", rule.lacks);
             rule.asked = entry.value("asked", rule.asked);
             rule.think = entry.value("think", "");
+            rule.pace = entry.value("pace", 0);
             if (entry.contains("say")) rule.say = entry["say"];
             rules.push_back(std::move(rule));
         }
@@ -78,8 +82,12 @@ public:
 
     Result<engine::RequestId> submit(engine::Request request, engine::OnEvent on_event) override {
         const std::string prompt = engine_->tokenizer().decode(request.prompt, true);
-        LUCEBOX_CHECK(script(request, prompt));
-        return engine_->submit(std::move(request), std::move(on_event));
+        LUCEBOX_TRY(const int pace, script(request, prompt));
+        if (pace == 0) return engine_->submit(std::move(request), std::move(on_event));
+        return engine_->submit(std::move(request), [pace, on_event = std::move(on_event)](auto&& event) {
+            std::this_thread::sleep_for(std::chrono::milliseconds(pace));
+            on_event(std::forward<decltype(event)>(event));
+        });
     }
     void cancel(engine::RequestId id) override { engine_->cancel(id); }
     const engine::ModelInfo& model() const override { return engine_->model(); }
@@ -94,7 +102,8 @@ public:
     Result<std::string> render_chat(const text::Json& variables) const override { return engine_->render_chat(variables); }
 
 private:
-    Status script(engine::Request& request, const std::string& prompt) {
+    // How many milliseconds each of the answer's events takes.
+    Result<int> script(engine::Request& request, const std::string& prompt) {
         const std::lock_guard lock(mutex_);
         const auto rule = std::find_if(rules_.begin(), rules_.end(), [&](Rule& one) { return one.fits(prompt, last_message(prompt)); });
         if (prompts_.is_open()) {
@@ -102,14 +111,14 @@ private:
                                     rule == rules_.end() ? "none" : std::to_string(rule - rules_.begin()), prompt)
                      << std::flush;
         }
-        if (rule == rules_.end()) return Ok{};
+        if (rule == rules_.end()) return 0;
         if (request.reasoning && (rule->say || !rule->think.empty())) {
             request.reasoning->budget = 0;
             request.reasoning->closing = engine_->tokenizer().encode(rule->think + "\n" + request.reasoning->close + "\n\n", {.parse_special = true});
         }
-        if (!rule->say) return Ok{};
+        if (!rule->say) return rule->pace;
         LUCEBOX_TRY(request.grammar, only(*rule->say));
-        return Ok{};
+        return rule->pace;
     }
 
     const std::shared_ptr<Backend> engine_;

@@ -10,6 +10,7 @@
 //   lacks  strings that it doesn't                 asked  the numbers of this rule's uses for which it fits, from 0
 //   say    the answer's text, in the model's own syntax for calls
 //   think  what is thought before, if the prompt opens a thought
+//   pace   milliseconds that each piece of the answer takes; the engine waits meanwhile
 // Where no rule fits, and where the request has a grammar and the rule no "say", the model answers itself.
 #pragma once
 
