@@ -2,6 +2,8 @@
 #include "app/commands.h"
 #include "base/terminal.h"
 #include "compute/cpu/cpu_device.h"
+#include "compute/devices.h"
+#include "compute/gpu_memory.h"
 #include "engine/memory_plan.h"
 #include "gguf/model_file.h"
 #include "text/chat_template.h"
@@ -25,6 +27,7 @@ struct Target {
     std::unique_ptr<compute::Device> device; // none: a card by its size
     std::uint64_t budget = 0;
     std::string name;
+    std::size_t prompt_rows = compute::gpu_prompt_rows;
 };
 
 Target target_of(const Options& options) {
@@ -32,9 +35,11 @@ Target target_of(const Options& options) {
         const double size = options.number("vram");
         return {nullptr, engine::usable_card_bytes(size), fmt::format("a card of {:g} GiB", size)};
     }
-    auto device = compute::cpu::make_device({.threads = 1, .reference = false});
-    const std::uint64_t budget = device->memory().available;
-    return {std::move(device), budget, "this machine"};
+    auto device = compute::make_device({});
+    if (!device) device = compute::cpu::make_device({.threads = 1, .reference = false});
+    const std::uint64_t budget = (*device)->memory().available;
+    const std::size_t prompt_rows = (*device)->prompt_rows();
+    return {std::move(*device), budget, "this machine", prompt_rows};
 }
 
 struct Plan {
@@ -46,7 +51,7 @@ struct Plan {
 Result<Plan> plan_memory(const gguf::ModelFile& file, const Options& options, const Target& target) {
     model::RunnerOptions runner;
     runner.sequences = static_cast<std::size_t>(options.integer("sequences"));
-    runner.rows = std::max(runner.rows, runner.sequences);
+    runner.rows = std::max<std::size_t>({target.prompt_rows, compute::max_tree_rows, runner.sequences});
     LUCEBOX_TRY(const auto planner, engine::MemoryPlanner::create(file, target.device.get(), runner));
     Plan plan;
     plan.trained_context = planner.trained_context();

@@ -144,6 +144,27 @@ struct DeltaNetArgs {
     Tensor out;                  // [rows, value_heads * dim]
 };
 
+// What a model's steps consist of, as far as their memory depends on it.
+struct MatrixShape {
+    gguf::TensorType type{};
+    std::size_t inputs = 0, outputs = 0;
+    bool operator==(const MatrixShape&) const = default;
+};
+struct AttentionShape {
+    std::size_t heads = 0, head_dim = 0;
+    bool operator==(const AttentionShape&) const = default;
+};
+struct DeltaNetShape {
+    std::size_t key_heads = 0, value_heads = 0, dim = 0;
+    bool operator==(const DeltaNetShape&) const = default;
+};
+struct StepShapes {
+    std::size_t rows = 0, context = 0; // the largest step, and tokens of a sequence
+    std::vector<MatrixShape> matrices; // each once
+    std::vector<AttentionShape> attention;
+    std::vector<DeltaNetShape> delta_nets;
+};
+
 struct DeviceMemory { // bytes; 0: not known
     std::uint64_t total = 0, available = 0;
 };
@@ -168,10 +189,11 @@ public:
     virtual void copy(std::byte* to, const std::byte* from, std::size_t bytes) = 0; // within the device; may overlap
     virtual void zero(std::byte* at, std::size_t bytes) = 0;
 
-    // For planning, before anything is loaded: what there is, what load_matrix() would keep, what prepare() would take.
+    // For planning, before anything is loaded: what there is, what load_matrix() would keep, what prepare() and the first
+    // steps would take.
     virtual DeviceMemory memory() const { return {}; }
     virtual std::uint64_t matrix_bytes(const gguf::Tensor& tensor) const { return tensor.data.size(); }
-    virtual std::uint64_t prepared_bytes(std::size_t /*rows*/, std::size_t /*context*/) const { return 0; }
+    virtual std::uint64_t prepared_bytes(const StepShapes&) const { return 0; }
 
     virtual bool supports_kv(DType) const { return true; }
     virtual KvBytes kv_bytes(const KvView& shape) const = 0; // pointers are ignored

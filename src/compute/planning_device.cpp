@@ -1,5 +1,6 @@
 #include "compute/planning_device.h"
 
+#include "compute/gpu_memory.h"
 #include "gguf/blocks.h"
 
 #include <algorithm>
@@ -8,11 +9,15 @@
 namespace lucebox::compute {
 namespace {
 
-constexpr std::uint64_t gpu_alignment = 256; // of what a GPU allocates
+// Nothing lies there: addresses that may be counted with, as a model does that is run for its shapes.
+constexpr std::uintptr_t nowhere = std::uintptr_t{1} << 62;
 
 class PlannedBuffer final : public Buffer {
 public:
-    explicit PlannedBuffer(std::size_t bytes) { bytes_ = bytes; }
+    explicit PlannedBuffer(std::size_t bytes) {
+        data_ = reinterpret_cast<std::byte*>(nowhere);
+        bytes_ = bytes;
+    }
 };
 
 class PlannedMatrix final : public Matrix {
@@ -47,7 +52,7 @@ public:
     }
     void upload(std::byte*, std::span<const std::byte>) override {}
     void download(std::span<std::byte> to, const std::byte* from) override {
-        if (from) std::memcpy(to.data(), from, to.size());
+        if (reinterpret_cast<std::uintptr_t>(from) < nowhere) std::memcpy(to.data(), from, to.size());
         else std::ranges::fill(to, std::byte{0});
     }
     void copy(std::byte*, const std::byte*, std::size_t) override {}
@@ -57,8 +62,11 @@ public:
         if (like_) return like_->matrix_bytes(tensor);
         return (tensor.data.size() + gpu_alignment - 1) / gpu_alignment * gpu_alignment;
     }
-    std::uint64_t prepared_bytes(std::size_t rows, std::size_t context) const override {
-        return like_ ? like_->prepared_bytes(rows, context) : 0;
+    std::uint64_t prepared_bytes(const StepShapes& shapes) const override {
+        StepShapes all = seen_;
+        all.rows = padded_rows(shapes.rows);
+        all.context = shapes.context;
+        return like_ ? like_->prepared_bytes(all) : gpu_step_bytes(all);
     }
     KvBytes kv_bytes(const KvView& shape) const override {
         if (like_) return like_->kv_bytes(shape);
@@ -68,6 +76,7 @@ public:
     void move_tokens(const KvView&, std::size_t, std::size_t, std::span<const std::int32_t>) override {}
 
     Result<std::unique_ptr<Matrix>> load_matrix(const gguf::Tensor& tensor) override {
+        see(seen_.matrices, {tensor.type, tensor.shape[0], tensor.rows()});
         return std::unique_ptr<Matrix>(std::make_unique<PlannedMatrix>(tensor, matrix_bytes(tensor)));
     }
     Result<Vector> load_vector(const gguf::Tensor& tensor) override {
@@ -81,6 +90,7 @@ public:
     }
 
     Status prepare(std::size_t, std::size_t) override { return Ok{}; }
+    bool wants_rehearsal() const override { return true; } // attention and DeltaNet are seen when they run
     void begin_step(const StepPlan&) override {}
     void end_step() override {}
     void embed(const Matrix&, float, Tensor) override {}
@@ -88,19 +98,25 @@ public:
     void add_rms_norm(Tensor, const Vector&, float, Tensor) override {}
     void project(Tensor, std::span<const Projection>) override {}
     void gated_project(Tensor, const Matrix&, const Matrix&, Activation, Tensor) override {}
-    void attention(const AttentionArgs&) override {}
+    void attention(const AttentionArgs& args) override { see(seen_.attention, {args.heads, args.cache.head_dim}); }
     void store_kv(const AttentionArgs&) override {}
-    void delta_net(const DeltaNetArgs&) override {}
+    void delta_net(const DeltaNetArgs& args) override { see(seen_.delta_nets, {args.key_heads, args.value_heads, args.dim}); }
     void gather_outputs(Tensor, Tensor) override {}
     void store_columns(Tensor, Tensor, std::size_t) override {}
     void top_k(Tensor, std::size_t, std::int32_t*, float*) override {}
     void best_tokens(Tensor, std::int32_t*) override {}
     double measure_read_rate(std::size_t) override { return 0; }
-    bool supports_kv(DType type) const override { return !like_ || like_->supports_kv(type); }
-    std::size_t padded_rows(std::size_t rows) const override { return like_ ? like_->padded_rows(rows) : rows; }
+    bool supports_kv(DType type) const override { return like_ ? like_->supports_kv(type) : type == DType::f16; }
+    std::size_t padded_rows(std::size_t rows) const override { return like_ ? like_->padded_rows(rows) : gpu_padded_rows(rows); }
+    std::size_t prompt_rows() const override { return like_ ? like_->prompt_rows() : gpu_prompt_rows; }
 
 private:
+    template <class T> static void see(std::vector<T>& known, const T& shape) {
+        if (std::ranges::find(known, shape) == known.end()) known.push_back(shape);
+    }
+
     const Device* like_;
+    StepShapes seen_;
 };
 
 } // namespace

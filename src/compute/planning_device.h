@@ -9,7 +9,8 @@
 namespace lucebox::compute {
 
 // Counts as `like` would. None: as a GPU does, whose weights keep the bits of the file and whose keys and values lie
-// plainly. `like` must outlive what is returned.
+// plainly. `like` must outlive what is returned. prepared_bytes() looks at rows and context alone, and adds the matrices
+// loaded and the layers run since.
 std::unique_ptr<Device> make_planning_device(const Device* like = nullptr);
 
 } // namespace lucebox::compute

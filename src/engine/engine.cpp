@@ -142,7 +142,13 @@ Status Engine::State::load_draft() {
 // Refuses what will not fit before a byte of it is loaded. A context that nobody asked for shrinks to what fits.
 Status Engine::State::plan_memory(const model::RunnerOptions& runner_options, bool context_asked_for) {
     const std::uint64_t budget = device->memory().available;
-    LUCEBOX_TRY(const auto planner, MemoryPlanner::create(file, device.get(), runner_options));
+    std::optional<model::DflashFile> with_draft; // one that cannot be used is load_draft()'s affair
+    if (!options.draft.empty()) {
+        if (auto opened = model::DflashFile::open(options.draft)) with_draft = std::move(*opened);
+    }
+    auto made = MemoryPlanner::create(file, device.get(), runner_options, with_draft ? &*with_draft : nullptr);
+    if (!made && with_draft) made = MemoryPlanner::create(file, device.get(), runner_options);
+    LUCEBOX_TRY(const auto planner, std::move(made));
     LUCEBOX_TRY(plan, planner.plan(options.context));
     if (budget == 0) return Ok{};
     Status fits = planner.check(plan, budget);

@@ -36,10 +36,18 @@ std::string MemoryPlan::table(std::uint64_t budget) const {
 }
 
 Result<MemoryPlanner> MemoryPlanner::create(const gguf::ModelFile& file, const compute::Device* like,
-                                            const model::RunnerOptions& options) {
+                                            const model::RunnerOptions& options, const model::DflashFile* draft) {
     auto device = compute::make_planning_device(like);
     LUCEBOX_TRY(auto runner, model::Runner::load(file, *device, options));
-    return MemoryPlanner(std::move(device), std::move(runner));
+    MemoryPlanner planner(std::move(device), std::move(runner));
+    if (draft) {
+        LUCEBOX_TRY(planner.draft_, model::DraftRunner::load(*draft, *planner.device_, *planner.runner_));
+        LUCEBOX_TRY(const model::SequenceId sequence, planner.runner_->open());
+        const model::DraftRunner::Block block{sequence, 0};
+        planner.draft_->propose({&block, 1}, 1, 1); // so that the device has seen its attention, too
+        planner.runner_->close(sequence);
+    }
+    return planner;
 }
 
 Result<MemoryPlan> MemoryPlanner::plan(std::size_t context) const {
@@ -50,7 +58,14 @@ Result<MemoryPlan> MemoryPlanner::plan(std::size_t context) const {
     plan.weights = runner_->model().weight_bytes();
     plan.kv = cache.kv_bytes();
     plan.recurrent = cache.recurrent_bytes();
-    plan.scratch = runner_->scratch_bytes() + device_->prepared_bytes(runner_->options().rows, options.capacity);
+    compute::StepShapes shapes;
+    shapes.rows = runner_->options().rows;
+    shapes.context = options.capacity;
+    plan.scratch = runner_->scratch_bytes() + device_->prepared_bytes(shapes);
+    if (draft_) {
+        LUCEBOX_TRY(const auto draft_cache, cache::Cache::create(*device_, draft_->draft().layers(), options));
+        plan.draft = draft_->draft().weight_bytes() + draft_cache.kv_bytes() + draft_->scratch_bytes();
+    }
     plan.context = context;
     plan.sequences = options.slots;
     return plan;

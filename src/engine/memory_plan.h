@@ -6,7 +6,7 @@
 
 #include "compute/device.h"
 #include "gguf/model_file.h"
-#include "model/runner.h"
+#include "model/draft_runner.h"
 
 #include <cstdint>
 #include <memory>
@@ -19,7 +19,7 @@ struct MemoryPlan { // bytes
     std::uint64_t kv = 0;        // keys and values of all sequences
     std::uint64_t recurrent = 0; // states, convolution tails, inputs of uncommitted rows
     std::uint64_t scratch = 0;   // activations of one step, logits, workspace of the device
-    std::uint64_t draft = 0;     // of a draft model, once one is used
+    std::uint64_t draft = 0;     // of a draft model: weights, keys and values, activations
     std::size_t context = 0, sequences = 0;
 
     std::uint64_t total() const { return weights + kv + recurrent + scratch + draft; }
@@ -29,9 +29,10 @@ struct MemoryPlan { // bytes
 
 class MemoryPlanner {
 public:
-    // `like`: the device planned for, or none for a GPU that is not here. `options.context` plays no role.
+    // `like`: the device planned for, or none for a GPU that is not here. `options.context` plays no role. `draft`: of the
+    // model, or none. All must outlive the planner.
     static Result<MemoryPlanner> create(const gguf::ModelFile& file, const compute::Device* like,
-                                        const model::RunnerOptions& options);
+                                        const model::RunnerOptions& options, const model::DflashFile* draft = nullptr);
 
     std::size_t trained_context() const { return runner_->model().trained_context(); }
     Result<MemoryPlan> plan(std::size_t context) const;
@@ -46,6 +47,7 @@ private:
 
     std::unique_ptr<compute::Device> device_;
     std::unique_ptr<model::Runner> runner_;
+    std::unique_ptr<model::DraftRunner> draft_;
 };
 
 // What of a card's nominal memory a program can have: the driver, its context and the desktop keep the rest.

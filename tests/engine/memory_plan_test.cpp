@@ -2,6 +2,7 @@
 #include "engine/memory_plan.h"
 
 #include "compute/cpu/cpu_device.h"
+#include "compute/gpu_memory.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -67,7 +68,45 @@ TEST_P(MemoryPlanTest, ARefusalNamesWhatWouldFit) {
     EXPECT_THAT(hopeless.error().hint, ::testing::HasSubstr("--sequences"));
 }
 
+TEST_P(MemoryPlanTest, OfACardThatIsNotHereCountsWhatItsStepsTake) {
+    const auto file = open_model(GetParam());
+    const auto planned = planner(file, nullptr, {.context = 1, .sequences = 2, .rows = 64, .kv_type = {}});
+    const auto number = [&](const char* key) {
+        return static_cast<std::size_t>(**file.get_unsigned(**file.get_string("general.architecture") + "." + key));
+    };
+    const std::size_t heads = number("attention.head_count");
+    compute::StepShapes shapes;
+    shapes.rows = 64;
+    shapes.attention = {{heads, number("attention.key_length")}};
+    const auto at = [&](std::size_t context) {
+        shapes.context = context + compute::max_tree_rows;
+        return compute::gpu_step_bytes(shapes);
+    };
+    // What grows with the context is attention's; the rest is the same at both.
+    EXPECT_GT(at(40000), at(256));
+    EXPECT_EQ(planned.plan(40000)->scratch - planned.plan(256)->scratch, at(40000) - at(256));
+    EXPECT_GT(planned.plan(256)->scratch, at(256)); // and has operands
+}
+
 INSTANTIATE_TEST_SUITE_P(Models, MemoryPlanTest, ::testing::Values("llama", "gemma3", "qwen35"));
+
+TEST(MemoryPlanOfADraft, SaysWhatLoadingItTakes) {
+    const auto file = open_model("dflash-qwen35");
+    const auto draft_file = model::DflashFile::open("tests/data/oracle/dflash-qwen35/draft.gguf");
+    ASSERT_TRUE(draft_file);
+    const auto device = compute::cpu::make_device({.threads = 1, .reference = true});
+    const model::RunnerOptions options{.context = 320, .sequences = 3, .rows = 96, .kv_type = {}};
+    const auto planned = MemoryPlanner::create(file, device.get(), options, &*draft_file);
+    ASSERT_TRUE(planned);
+    const auto plan = planned->plan(options.context);
+    const auto runner = model::Runner::load(file, *device, options);
+    ASSERT_TRUE(plan && runner);
+    const auto draft = model::DraftRunner::load(*draft_file, *device, **runner);
+    ASSERT_TRUE(draft);
+    EXPECT_EQ(plan->draft, (*draft)->draft().weight_bytes() + (*draft)->cache().kv_bytes() + (*draft)->scratch_bytes());
+    EXPECT_EQ(plan->scratch, (*runner)->scratch_bytes()); // with the features that it keeps for the draft
+    EXPECT_GT(plan->draft, 0u);
+}
 
 TEST(MemoryTable, ShowsPartsSumAndBudget) {
     MemoryPlan plan;

@@ -6,6 +6,7 @@
 #include "compute/cuda/read_rate.h"
 #include "compute/cuda/step/trace.h"
 #include "compute/cuda/weights.h"
+#include "compute/gpu_memory.h"
 #include "gguf/blocks.h"
 
 #include <fmt/format.h>
@@ -16,10 +17,6 @@
 
 namespace lucebox::compute::cuda {
 namespace {
-
-// Rows that a step is padded to, so that a few graphs serve all; above the last one, multiples of it.
-constexpr std::size_t row_steps[] = {1, 2, 4, 8, 16, 24, 32, 48, 64};
-constexpr std::size_t prompt_rows_at_once = 1024;
 
 const CudaMatrix* cast(const Matrix& matrix) { return static_cast<const LoadedMatrix&>(matrix).product(); }
 
@@ -51,6 +48,18 @@ public:
         return cuda::measure_read_rate((*memory)->data(), (*memory)->bytes(), stream_);
     }
     std::size_t memory_held() const override { return memory_.used(); }
+
+    // What other programs hold is theirs.
+    DeviceMemory memory() const override {
+        std::size_t free = 0, total = 0;
+        if (cudaMemGetInfo(&free, &total) != cudaSuccess) return {};
+        return {total, gpu_usable_bytes(free)};
+    }
+    std::uint64_t matrix_bytes(const gguf::Tensor& tensor) const override {
+        if (!CudaMatrix::supports(tensor.type)) return tensor.data.size(); // load_matrix() will say so
+        return CudaMatrix::device_bytes(tensor.type, tensor.shape[0], tensor.rows());
+    }
+    std::uint64_t prepared_bytes(const StepShapes& shapes) const override { return gpu_step_bytes(shapes); }
 
     Result<std::unique_ptr<Buffer>> allocate(std::size_t bytes) override {
         LUCEBOX_CHECK(finish_loading()); // its staging memory may be needed
@@ -129,13 +138,8 @@ public:
     }
 
     bool wants_rehearsal() const override { return true; }
-    std::size_t padded_rows(std::size_t rows) const override {
-        for (const std::size_t step : row_steps) {
-            if (rows <= step) return step;
-        }
-        return (rows + max_tree_rows - 1) / max_tree_rows * max_tree_rows;
-    }
-    std::size_t prompt_rows() const override { return prompt_rows_at_once; }
+    std::size_t padded_rows(std::size_t rows) const override { return gpu_padded_rows(rows); }
+    std::size_t prompt_rows() const override { return gpu_prompt_rows; }
 
     void begin_step(const StepPlan& plan) override {
         plan_ = &plan;
