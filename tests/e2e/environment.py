@@ -1,5 +1,6 @@
 """What an end-to-end test needs from outside: a package of the index, a model. Where it cannot be had the test is skipped
 with the reason (exit code 77), never passed."""
+import fcntl
 import os
 import subprocess
 import sys
@@ -26,6 +27,8 @@ def enter_venv(requirements):
     made_of = venv / "made-of.txt"
     if Path(sys.prefix) == venv.resolve():
         return
+    lock = open(BUILD / "venv.lock", "w")  # tests run side by side: one makes it, the others wait
+    fcntl.flock(lock, fcntl.LOCK_EX)
     if not made_of.exists() or made_of.read_text() != wanted:
         subprocess.run([sys.executable, "-m", "venv", "--clear", venv], check=True)
         pip = subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "2",
