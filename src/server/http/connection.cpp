@@ -101,8 +101,10 @@ void Connection::read() {
         return;
     }
     reading_ = true;
+    // Not into input_ itself: the next request's head may be taken out of it while this read still waits for the body.
+    incoming_.resize(read_bytes);
     socket_.async_read_some(
-        input_.prepare(read_bytes),
+        asio::buffer(incoming_),
         [self = shared_from_this()](beast::error_code error, std::size_t n) { self->on_read(error, n); });
 }
 
@@ -114,7 +116,7 @@ void Connection::on_read(beast::error_code error, std::size_t bytes) {
         return on_end_of_input();
     }
     if (error) return close();
-    input_.commit(bytes);
+    input_.commit(asio::buffer_copy(input_.prepare(bytes), asio::buffer(incoming_, bytes)));
     switch (phase_) {
     case Phase::idle:
         phase_ = Phase::head;

@@ -9,6 +9,7 @@
 #include "server/http/exchange.h"
 
 #include <atomic>
+#include <vector>
 #include <boost/beast/core/buffers_range.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 // GCC 12 with -fsanitize=address thinks that an empty boost::optional is read here.
@@ -116,6 +117,7 @@ private:
     Phase phase_ = Phase::idle;
     std::atomic<std::chrono::steady_clock::rep> waiting_since_{0}; // 0: it does not wait
     beast::flat_buffer input_;
+    std::vector<char> incoming_; // what the read under way fills
     bool reading_ = false;
     bool input_ended_ = false;
     std::optional<Parser> parser_;
