@@ -69,7 +69,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     use(client.connected(), "connections are accepted");
     client.send({reinterpret_cast<const char*>(data), size});
     client.close_sending_half();
-    use(client.closed_by_server(std::chrono::seconds(4)), "the connection ends when the client's side has ended");
+    use(client.closed_by_server(std::chrono::seconds(15)), "the connection ends when the client's side has ended");
     const std::string& answer = client.received();
     use(answer.empty() || answer.starts_with("HTTP/1."), "what is answered is HTTP");
     return 0;
