@@ -1,9 +1,9 @@
 // From a model's name to a verified file, with an index and a network that do their worst. Whatever happens, a file of
 // the model's name is the model.
+#include "content.h"
 #include "index_server.h"
 #include "zip_builder.h"
 
-#include "base/hash.h"
 #include "hub/hub.h"
 
 #include <fmt/format.h>
@@ -22,17 +22,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
-
-std::string sha256_of(const std::string& bytes) {
-    Sha256 hash;
-    hash.update(std::as_bytes(std::span(bytes)));
-    return hex(hash.finish());
-}
-
-std::string content_of(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
 
 class Hub : public ::testing::Test {
 protected:

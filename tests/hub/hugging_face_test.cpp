@@ -1,7 +1,7 @@
 // Files of a repository, fetched from an endpoint that keeps them on another server, with both doing their worst.
 #include "hub/hugging_face.h"
 
-#include "base/hash.h"
+#include "content.h"
 #include "hub/fetch.h"
 #include "index_server.h"
 
@@ -21,17 +21,6 @@ using ::testing::AllOf;
 using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-std::string sha256_of(const std::string& bytes) {
-    Sha256 hash;
-    hash.update(std::as_bytes(std::span(bytes)));
-    return hex(hash.finish());
-}
-
-std::string content_of(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
 
 class HuggingFace : public ::testing::Test {
 protected:

@@ -127,3 +127,16 @@ __device__ __forceinline__ void wgmma_wait() {
 #endif // LUCEBOX_SM90A
 
 } // namespace lucebox::compute::cuda::ptx
+
+namespace lucebox::compute::cuda {
+
+// A place in a ring of slots and how often it came round.
+struct Ring {
+    int at = 0;
+    std::uint32_t parity = 0;
+    __device__ __forceinline__ void advance(int size) {
+        if (++at == size) at = 0, parity ^= 1;
+    }
+};
+
+} // namespace lucebox::compute::cuda

@@ -19,15 +19,6 @@ namespace lucebox::compute::cuda {
 
 extern __shared__ std::byte stream_memory[];
 
-// A place in a ring and how often it came round.
-struct Ring {
-    int at = 0;
-    std::uint32_t parity = 0;
-    __device__ __forceinline__ void advance(int size) {
-        if (++at == size) at = 0, parity ^= 1;
-    }
-};
-
 // The copies of activations. Thread 0 alone keeps it, in shared memory: to spare every thread the registers, and
 // because a job's fields are far away when a function reads them through a reference.
 struct ActivationFeed {

@@ -10,14 +10,6 @@ namespace lucebox::compute::cuda::step {
 
 #ifdef LUCEBOX_SM90A
 
-struct Ring {
-    int at = 0;
-    std::uint32_t parity = 0;
-    __device__ __forceinline__ void advance(int size) {
-        if (++at == size) at = 0, parity ^= 1;
-    }
-};
-
 struct RowExchange {
     float* sums;
     std::uint32_t* counts;
