@@ -63,7 +63,8 @@ for stage in "$@"; do
         # a change is not blamed for what was there before; `make fuzz` looks for new ones.
         FUZZ_SEED=1 tools/run-fuzzers.sh "${FUZZ_SECONDS:-60}" $((2 * jobs)) 2>&1 | tee build/fuzz.log
         [ "${PIPESTATUS[0]}" -eq 0 ] && result=ok || result=FAILED
-        note fuzz $((SECONDS - begin)) "$result" "$(grep -c 'nothing found' build/fuzz.log) of $(find tests/fuzz -name '*_fuzz.cpp' | wc -l) fuzzers found nothing"
+        found=$(sed -n 's/^  \([a-z_]*\): FAILED$/\1/p' build/fuzz.log | paste -sd' ')
+        note fuzz $((SECONDS - begin)) "$result" "$(grep -c 'nothing found' build/fuzz.log) of $(find tests/fuzz -name '*_fuzz.cpp' | wc -l) fuzzers found nothing${found:+; found something: $found}"
         ;;
     tsan)
         if tools/build.sh tsan "$jobs" threaded_tests; then
@@ -76,9 +77,16 @@ for stage in "$@"; do
     esac
 done
 
-if grep -hE '\*\*\*Skipped|skipped: ' build/*-tests.log 2>/dev/null | sort -u | grep .; then
-    echo "==> what is listed above was skipped, not passed"
+# Only the logs of the stages that ran; the failures again, behind the long list: of some logs only the end is kept.
+logs=()
+for stage in "$@"; do [ ! -f "build/$stage-tests.log" ] || logs+=("build/$stage-tests.log"); done
+if [ ${#logs[@]} -gt 0 ]; then
+    if grep -hE '\*\*\*Skipped|skipped: ' "${logs[@]}" | sort -u | grep .; then
+        echo "==> what is listed above was skipped, not passed"
+    fi
+    sed -n '/^The following tests FAILED/,/^Errors while running/p' "${logs[@]}"
 fi
+[[ " $* " != *" fuzz "* ]] || sed -n '/^  [a-z_]*: FAILED$/,/the input and the log are in/p' build/fuzz.log
 echo "==> summary ($SECONDS s, $jobs jobs)"
 printf '%s\n' "${summary[@]}"
 if [ $failed -eq 0 ]; then echo "==> all tests passed"; else echo "==> some tests FAILED; logs are in build/*-tests.log"; fi

@@ -84,6 +84,21 @@ TEST_F(HttpRequest, pipelined_request_waits_for_a_slow_answer_before_it) {
     EXPECT_EQ(client.response().body, "hello");
 }
 
+// The read that waits for the second request's body began before that request's head was taken out of the input.
+TEST_F(HttpRequest, body_of_a_pipelined_request_may_come_after_the_answer_before_it) {
+    start();
+    RawClient client(port());
+    client.send("GET /keep HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                "POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 11\r\n\r\n");
+    wait_for_kept()->respond(200, {}, "first");
+    EXPECT_EQ(client.response().body, "first");
+    client.send("hello");
+    client.send(" world");
+    const auto second = client.response();
+    EXPECT_EQ(second.status, 200);
+    EXPECT_EQ(second.body, "hello world");
+}
+
 TEST_F(HttpRequest, http_1_0_and_connection_close_end_the_connection_after_the_answer) {
     start();
     for (const char* text :
