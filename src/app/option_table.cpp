@@ -86,6 +86,8 @@ constexpr std::array options{
     OptionSpec{"max-tokens", integer, "sampling", "256", "1..", with_sampling, "Tokens to generate at most."},
     OptionSpec{"ignore-eos", boolean, "sampling", "false", "", "generate", "Go on behind the end of the answer."},
     OptionSpec{"system", text, "sampling", "", "", "run", "Instructions that open the conversation."},
+    OptionSpec{"stats", boolean, "sampling", "false", "", "run",
+               "Show what speculation does: text that was guessed is green on a terminal, and each answer ends with its tokens a step."},
 
     OptionSpec{"tokens", path, "data", "", "", "logits generate draft", "Token ids, an integer .npy array."},
     OptionSpec{"prompt", text, "data", "", "", "run generate", "Text to answer (run) or continue (generate)."},

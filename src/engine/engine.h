@@ -61,6 +61,7 @@ struct Progress {
 struct Generated {
     decode::Sample sample;
     std::string text; // whole UTF-8; empty while a character or a possible stop string is incomplete
+    bool guessed = false; // speculation had proposed this token, so that it cost no step of its own
 };
 
 enum class FinishReason { stop, length, cancelled, error };

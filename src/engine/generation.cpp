@@ -160,7 +160,8 @@ void Generation::take(decode::Sample sample, std::size_t position, std::size_t c
     history_.add_generated(last_);
     const bool fits = guide_.advance(last_, tokenizer_.token_bytes(last_, true));
     auto outcome = stops_.push(utf8_.push(tokenizer_.token_bytes(last_, request_.show_special)));
-    on_event_(Generated{std::move(sample), std::move(outcome.text)});
+    const bool guessed = tree_ && tree_->child(path_.back(), last_) >= 0;
+    on_event_(Generated{std::move(sample), std::move(outcome.text), guessed});
     if (outcome.matched) {
         Finished finished = finished_by(FinishReason::stop);
         finished.stop_string = std::move(outcome.matched);

@@ -17,6 +17,7 @@ struct Answer {
     std::vector<TokenId> tokens;
     std::vector<float> logprobs;
     std::string text;
+    std::uint64_t guessed = 0; // tokens that were said to be
     Finished finished;
 };
 
@@ -38,6 +39,7 @@ public:
                     answers[i].tokens.push_back(generated->sample.token);
                     answers[i].logprobs.push_back(generated->sample.logprob);
                     answers[i].text += generated->text;
+                    answers[i].guessed += generated->guessed ? 1u : 0u;
                 }
                 auto* finished = std::get_if<Finished>(&event);
                 if (!finished) return;
@@ -121,6 +123,7 @@ TEST(EngineSpeculation, FourUsersAtOnceGetTheTextOfEachAlone) {
                 expect_same(got[i], expected[i], std::string(shape) + (draft ? " with a draft, request " : " by lookup, request ") + std::to_string(i));
                 drafted += got[i].finished.speculation.drafted;
                 EXPECT_LE(got[i].finished.speculation.accepted, got[i].finished.speculation.drafted);
+                EXPECT_EQ(got[i].guessed, got[i].finished.speculation.accepted);
             }
             EXPECT_TRUE(drafted > 0 || std::string_view(shape) == "auto") << shape;
             const Stats stats = client.stats_of(4);

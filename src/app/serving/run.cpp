@@ -23,8 +23,10 @@ std::atomic<bool> interrupted = false;
 // One answer, printed as it comes; Ctrl-C ends it early.
 class Answer {
 public:
+    explicit Answer(bool shows_guesses) : shows_guesses_(shows_guesses) {}
+
     void take(engine::Event&& event) {
-        if (auto* generated = std::get_if<engine::Generated>(&event)) show(generated->text);
+        if (auto* generated = std::get_if<engine::Generated>(&event)) show(generated->text, generated->guessed);
         auto* finished = std::get_if<engine::Finished>(&event);
         if (!finished) return;
         show(finished->text);
@@ -48,12 +50,14 @@ public:
     const std::string& text() const { return text_; }
 
 private:
-    void show(const std::string& piece) {
+    void show(const std::string& piece, bool guessed = false) {
         text_ += piece;
-        std::fwrite(piece.data(), 1, piece.size(), stdout);
+        const auto style = guessed && shows_guesses_ ? fmt::fg(fmt::terminal_color::green) : fmt::text_style{};
+        fmt::print(style, "{}", piece);
         std::fflush(stdout);
     }
 
+    const bool shows_guesses_;
     std::mutex mutex_;
     std::condition_variable wake_;
     bool done_ = false;
@@ -81,25 +85,36 @@ public:
         request.prompt = std::move(std::get<server::ChatPrompt>(prompt).tokens);
         request.max_tokens = static_cast<std::size_t>(options_.integer("max-tokens"));
         LUCEBOX_TRY(request.sampling, sampling_params(options_, 0.7f));
-        Answer answer;
+        const bool stats = options_.boolean("stats");
+        Answer answer(stats && wants_colours(1));
         interrupted = false;
         LUCEBOX_TRY(const auto id, engine_.submit(std::move(request), [&](engine::Event&& event) { answer.take(std::move(event)); }));
         const engine::Finished finished = answer.wait(engine_, id);
         if (finished.error) return *finished.error;
         messages_.push_back({{"role", "assistant"}, {"content", answer.text()}});
-        print_speed(finished);
+        fmt::print("\n");
+        std::fflush(stdout);
+        if (is_terminal(1)) print_speed(finished);
+        if (stats) print_speculation(finished.speculation);
         return Ok{};
     }
 
 private:
+    static fmt::text_style faint(int descriptor) { return wants_colours(descriptor) ? fmt::text_style(fmt::emphasis::faint) : fmt::text_style{}; }
+
     static void print_speed(const engine::Finished& finished) {
         const auto rate = [](std::size_t tokens, double seconds) { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; };
-        fmt::print("\n");
-        if (!is_terminal(1)) return;
-        const auto faint = wants_colours(1) ? fmt::text_style(fmt::emphasis::faint) : fmt::text_style{};
-        fmt::print(faint, "[{} + {} tokens, {:.0f} and {:.0f} tok/s]\n", finished.prompt_tokens, finished.generated_tokens,
+        fmt::print(faint(1), "[{} + {} tokens, {:.0f} and {:.0f} tok/s]\n", finished.prompt_tokens, finished.generated_tokens,
                    rate(finished.prompt_tokens, finished.timings.prompt),
                    rate(finished.generated_tokens, finished.timings.generation));
+    }
+
+    // To standard error: it is no part of the answer.
+    static void print_speculation(const decode::SpeculationStats& stats) {
+        if (stats.steps == 0) return;
+        fmt::print(stderr, faint(2), "[{:.2f} tokens a step: {} tokens in {} steps, {} of {} guesses right, {} of those found in the text]\n",
+                   static_cast<double>(stats.tokens) / static_cast<double>(stats.steps), stats.tokens, stats.steps, stats.accepted,
+                   stats.drafted, stats.accepted_from_lookup);
     }
 
     engine::Engine& engine_;
