@@ -37,6 +37,7 @@ Result<engine::Options> engine_options(const Options& options, std::function<boo
     out.device = device_options(options);
     const ChosenDraft draft = chosen_draft(options, out.model);
     out.draft = draft.path;
+    out.draft_head = static_cast<std::size_t>(options.integer("draft-head"));
     out.draft_may_not_fit = draft.found;
     LUCEBOX_TRY(out.speculation, decode::parse_speculation(options.text("speculation")));
     return out;

@@ -25,7 +25,8 @@ Result<LoadedDraft> LoadedDraft::load(const Options& options, const LoadedModel&
     const auto open = [&]() -> Status {
         LUCEBOX_TRY(auto file, model::DflashFile::open(chosen.path));
         draft.file = std::make_unique<model::DflashFile>(std::move(file));
-        LUCEBOX_TRY(draft.runner, model::DraftRunner::load(*draft.file, *model.device, *model.runner));
+        LUCEBOX_TRY(draft.runner, model::DraftRunner::load(*draft.file, *model.device, *model.runner,
+                                                              static_cast<std::size_t>(options.integer("draft-head"))));
         return Ok{};
     };
     const Status opened = open();

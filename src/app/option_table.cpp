@@ -55,6 +55,8 @@ constexpr std::array options{
     OptionSpec{"draft", path, "speculation", "", "", "serve run generate draft bench config",
                "DFlash draft of the model (GGUF, or safetensors with config.json), or none; "
                "else NAME.dflash.gguf beside NAME.*.gguf, in --models or with the program."},
+    OptionSpec{"draft-head", integer, "speculation", "0", "0..16777216", "serve run generate bench config",
+               "The draft guesses among the first so many tokens of the vocabulary, its common ones, and reads that much less; 0: among all."},
     OptionSpec{"speculation", text, "speculation", "auto", "", "serve run generate bench config",
                "off, auto, chain:K or tree:B: how many tokens are guessed a step. The text is the same with any."},
 

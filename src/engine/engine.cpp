@@ -117,7 +117,7 @@ Status Engine::State::load_text() {
 
 Status Engine::State::open_draft() {
     LUCEBOX_TRY(draft_file, model::DflashFile::open(options.draft));
-    LUCEBOX_TRY(draft, model::DraftRunner::load(*draft_file, *device, *runner));
+    LUCEBOX_TRY(draft, model::DraftRunner::load(*draft_file, *device, *runner, options.draft_head));
     return Ok{};
 }
 
@@ -130,7 +130,7 @@ Status Engine::State::load_draft() {
     if (draft) {
         const model::DflashConfig& config = draft_file->config();
         info.draft = {config.name, config.architecture, options.draft, draft_file->bytes(), config.layers, config.block, config.target_layers};
-        memory.draft_weights = draft->draft().weight_bytes();
+        memory.draft_weights = draft->weight_bytes();
         memory.draft_kv = draft->cache().kv_bytes();
     }
     speculator = std::make_unique<decode::Speculator>(options.speculation, *runner, draft.get());
@@ -146,7 +146,7 @@ Status Engine::State::plan_memory(const model::RunnerOptions& runner_options, bo
     if (!options.draft.empty()) {
         if (auto opened = model::DflashFile::open(options.draft)) with_draft = std::move(*opened);
     }
-    auto made = MemoryPlanner::create(file, device.get(), runner_options, with_draft ? &*with_draft : nullptr);
+    auto made = MemoryPlanner::create(file, device.get(), runner_options, with_draft ? &*with_draft : nullptr, options.draft_head);
     if (!made && with_draft) made = MemoryPlanner::create(file, device.get(), runner_options);
     LUCEBOX_TRY(const auto planner, std::move(made));
     LUCEBOX_TRY(plan, planner.plan(options.context));

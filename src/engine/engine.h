@@ -96,6 +96,7 @@ struct Options {
     bool reuse_prefixes = true;     // a request goes on from what an earlier one left behind; the results are the same
     compute::DeviceOptions device;
     std::filesystem::path draft;    // a DFlash draft of the model; empty: none
+    std::size_t draft_head = 0;     // it guesses among the first so many tokens of the vocabulary; 0: among all
     bool draft_may_not_fit = false; // then one that is of another model is left out, with a warning; else that is an error
     decode::Speculation speculation; // what is guessed never changes the text, only how soon it comes
 };

@@ -36,12 +36,12 @@ std::string MemoryPlan::table(std::uint64_t budget) const {
 }
 
 Result<MemoryPlanner> MemoryPlanner::create(const gguf::ModelFile& file, const compute::Device* like,
-                                            const model::RunnerOptions& options, const model::DflashFile* draft) {
+                                            const model::RunnerOptions& options, const model::DflashFile* draft, std::size_t draft_head) {
     auto device = compute::make_planning_device(like);
     LUCEBOX_TRY(auto runner, model::Runner::load(file, *device, options));
     MemoryPlanner planner(std::move(device), std::move(runner));
     if (draft) {
-        LUCEBOX_TRY(planner.draft_, model::DraftRunner::load(*draft, *planner.device_, *planner.runner_));
+        LUCEBOX_TRY(planner.draft_, model::DraftRunner::load(*draft, *planner.device_, *planner.runner_, draft_head));
         LUCEBOX_TRY(const model::SequenceId sequence, planner.runner_->open());
         const model::DraftRunner::Block block{sequence, 0};
         planner.draft_->propose({&block, 1}, 1, 1); // so that the device has seen its attention, too
@@ -64,7 +64,7 @@ Result<MemoryPlan> MemoryPlanner::plan(std::size_t context) const {
     plan.scratch = runner_->scratch_bytes() + device_->prepared_bytes(shapes);
     if (draft_) {
         LUCEBOX_TRY(const auto draft_cache, cache::Cache::create(*device_, draft_->draft().layers(), options));
-        plan.draft = draft_->draft().weight_bytes() + draft_cache.kv_bytes() + draft_->scratch_bytes();
+        plan.draft = draft_->weight_bytes() + draft_cache.kv_bytes() + draft_->scratch_bytes();
     }
     plan.context = context;
     plan.sequences = options.slots;

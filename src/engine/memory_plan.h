@@ -32,7 +32,8 @@ public:
     // `like`: the device planned for, or none for a GPU that is not here. `options.context` plays no role. `draft`: of the
     // model, or none. All must outlive the planner.
     static Result<MemoryPlanner> create(const gguf::ModelFile& file, const compute::Device* like,
-                                        const model::RunnerOptions& options, const model::DflashFile* draft = nullptr);
+                                        const model::RunnerOptions& options, const model::DflashFile* draft = nullptr,
+                                        std::size_t draft_head = 0);
 
     std::size_t trained_context() const { return runner_->model().trained_context(); }
     Result<MemoryPlan> plan(std::size_t context) const;

@@ -13,15 +13,32 @@ std::size_t index(SequenceId sequence) { return static_cast<std::size_t>(sequenc
 
 } // namespace
 
-Result<std::unique_ptr<DraftRunner>> DraftRunner::load(const DflashFile& file, compute::Device& device, Runner& target) {
+Result<std::unique_ptr<DraftRunner>> DraftRunner::load(const DflashFile& file, compute::Device& device, Runner& target,
+                                                       std::size_t head_tokens) {
     LUCEBOX_TRY(auto draft, DflashDraft::load(file, device, target.model()));
     cache::CacheOptions options = target.cache().options();
     options.capacity = target.options().context + compute::max_tree_rows;
     LUCEBOX_TRY(auto cache, cache::Cache::create(device, draft->layers(), options));
     LUCEBOX_CHECK(target.capture(draft->config().target_layers));
     std::unique_ptr<DraftRunner> runner(new DraftRunner(device, target, std::move(draft), std::move(cache)));
+    LUCEBOX_CHECK(runner->load_head(head_tokens));
     LUCEBOX_CHECK(runner->allocate());
     return runner;
+}
+
+Status DraftRunner::load_head(std::size_t tokens) {
+    if (tokens == 0 || tokens >= target_.vocabulary()) return Ok{};
+    head_tensor_ = target_.model().vocabulary().output_tensor();
+    head_tensor_.data = head_tensor_.data.first(tokens * head_tensor_.row_bytes());
+    head_tensor_.shape[1] = tokens;
+    LUCEBOX_TRY(head_, device_.load_matrix(head_tensor_));
+    return Ok{};
+}
+
+void DraftRunner::project(Tensor hidden, Tensor logits) {
+    if (!head_) return target_.model().vocabulary().project(device_, hidden, logits);
+    const compute::Projection projection[] = {{head_.get(), nullptr, logits, false}};
+    device_.project(hidden, projection);
 }
 
 Status DraftRunner::allocate() {
@@ -38,7 +55,7 @@ Status DraftRunner::allocate() {
     LUCEBOX_CHECK(allocate(x_, outputs * Workspace::padded(width)));
     LUCEBOX_CHECK(allocate(hidden_, outputs * Workspace::padded(width)));
     LUCEBOX_CHECK(allocate(scratch_, rows * draft_->scratch_width()));
-    LUCEBOX_CHECK(allocate(logits_, std::min(logits_window, outputs) * target_.vocabulary()));
+    LUCEBOX_CHECK(allocate(logits_, std::min(logits_window, outputs) * head_tokens()));
     LUCEBOX_CHECK(allocate(top_ids_, outputs * compute::max_top_k));
     LUCEBOX_CHECK(allocate(top_logprobs_, outputs * compute::max_top_k));
     host_ids_.resize(outputs * compute::max_top_k);
@@ -168,14 +185,14 @@ void DraftRunner::begin_blocks(std::span<const Block> blocks, std::size_t first_
 
 void DraftRunner::propose(std::span<const Block> blocks, std::size_t depth, std::size_t top) {
     depth_ = std::min(depth, block() - 1);
-    top_ = std::min({top, compute::max_top_k, target_.vocabulary()});
+    top_ = std::min({top, compute::max_top_k, head_tokens()});
     begin_blocks(blocks, 1, depth_);
     const std::size_t width = draft_->config().width, rows = plan_.outputs.size();
     auto* ids = reinterpret_cast<std::int32_t*>(top_ids_->data());
     for (std::size_t begin = 0; begin < rows; begin += logits_window) {
         const std::size_t count = device_.padded_rows(std::min(logits_window, rows - begin));
-        const Tensor logits{floats(logits_), count, target_.vocabulary()};
-        target_.model().vocabulary().project(device_, {floats(hidden_) + begin * width, count, width}, logits);
+        const Tensor logits{floats(logits_), count, head_tokens()};
+        project({floats(hidden_) + begin * width, count, width}, logits);
         device_.top_k(logits, top_, ids + begin * top_, floats(top_logprobs_) + begin * top_);
     }
     device_.end_step();
@@ -194,10 +211,10 @@ std::span<const float> DraftRunner::logprobs(std::size_t block, std::size_t dept
 std::vector<float> DraftRunner::logits(const Block& block) {
     begin_blocks({&block, 1}, 0, this->block());
     const std::size_t width = draft_->config().width, rows = device_.padded_rows(this->block());
-    const Tensor logits{floats(logits_), rows, target_.vocabulary()};
-    target_.model().vocabulary().project(device_, {floats(hidden_), rows, width}, logits);
+    const Tensor logits{floats(logits_), rows, head_tokens()};
+    project({floats(hidden_), rows, width}, logits);
     device_.end_step();
-    std::vector<float> values(this->block() * target_.vocabulary());
+    std::vector<float> values(this->block() * head_tokens());
     device_.download(std::as_writable_bytes(std::span(values)), logits_->data());
     return values;
 }

@@ -12,12 +12,17 @@ namespace lucebox::model {
 
 class DraftRunner {
 public:
-    // Turns on the capture of features in `target`. `file` and `target` must outlive the runner.
-    static Result<std::unique_ptr<DraftRunner>> load(const DflashFile& file, compute::Device& device, Runner& target);
+    // Turns on the capture of features in `target`. `file` and `target` must outlive the runner. `head_tokens`: it guesses
+    // among the first so many tokens of the vocabulary only, with a copy of their rows of the output matrix, which is the
+    // largest of all that a draft reads; 0: among all. A vocabulary made by merging (BPE) has the common tokens first.
+    static Result<std::unique_ptr<DraftRunner>> load(const DflashFile& file, compute::Device& device, Runner& target,
+                                                     std::size_t head_tokens = 0);
 
     const DflashDraft& draft() const { return *draft_; }
     const cache::Cache& cache() const { return cache_; }
+    std::size_t weight_bytes() const { return draft_->weight_bytes() + (head_ ? head_->bytes() : 0); }
     std::size_t scratch_bytes() const { return scratch_bytes_; }
+    std::size_t head_tokens() const { return head_ ? head_->outputs() : target_.vocabulary(); }
     std::size_t block() const { return draft_->config().block; }
 
     void clear(SequenceId sequence) { truncate(sequence, 0); } // a new, empty one
@@ -36,7 +41,7 @@ public:
     std::span<const std::int32_t> tokens(std::size_t block, std::size_t depth) const;
     std::span<const float> logprobs(std::size_t block, std::size_t depth) const;
 
-    // All rows of one block, its first included: [block, vocabulary]. For comparing with other programs.
+    // All rows of one block, its first included: [block, head_tokens()]. For comparing with other programs.
     std::vector<float> logits(const Block& block);
 
 private:
@@ -50,7 +55,9 @@ private:
     DraftRunner(compute::Device& device, Runner& target, std::unique_ptr<DflashDraft> draft, cache::Cache cache)
         : device_(device), target_(target), draft_(std::move(draft)), cache_(std::move(cache)) {}
 
+    Status load_head(std::size_t tokens);
     Status allocate();
+    void project(Tensor hidden, Tensor logits); // over the tokens that may be guessed
     Tensor waiting_features() const;
     void add_plan_rows(SequenceId sequence, std::size_t count, bool context);
     void add_context(Tensor features);
@@ -63,6 +70,8 @@ private:
     std::unique_ptr<DflashDraft> draft_;
     cache::Cache cache_;
     std::vector<Sequence> sequences_;
+    gguf::Tensor head_tensor_{};            // read until the device has been prepared
+    std::unique_ptr<compute::Matrix> head_; // null: the target's, whole
     compute::StepPlan plan_;
     std::vector<SequenceId> ids_; // of project_waiting's callers
     std::size_t most_rows_ = 0;   // of one step

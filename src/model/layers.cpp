@@ -153,6 +153,7 @@ Vocabulary Vocabulary::load(Loader& loader, std::size_t width, float epsilon, fl
     vocabulary.size_ = loader.outputs_of("token_embd.weight");
     vocabulary.embedding_ = loader.matrix("token_embd.weight", width, vocabulary.size_);
     vocabulary.norm_ = loader.vector("output_norm.weight", width);
+    vocabulary.output_tensor_ = loader.tensor(loader.has("output.weight") ? "output.weight" : "token_embd.weight");
     const Placement& placement = loader.placement();
     if (loader.has("output.weight")) {
         vocabulary.output_ = loader.matrix("output.weight", width, vocabulary.size_);

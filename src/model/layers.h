@@ -122,12 +122,15 @@ public:
     void head(compute::Device& device, Tensor x, Tensor normed, Tensor logits) const;
     // The output matrix alone: a draft shares it, behind a norm of its own.
     void project(compute::Device& device, Tensor normed, Tensor logits) const;
+    // The output matrix as it is in the model's file, which must still be open where its values are read.
+    const gguf::Tensor& output_tensor() const { return output_tensor_; }
 
 private:
     std::size_t size_ = 0, width_ = 0;
     float epsilon_ = 0, scale_ = 1;
     std::unique_ptr<compute::Matrix> embedding_, output_; // output_ null: tied
     compute::Vector norm_;
+    gguf::Tensor output_tensor_{};
 };
 
 } // namespace lucebox::model

@@ -84,6 +84,11 @@ std::size_t Loader::outputs_of(const std::string& name) {
     return tensor ? tensor->rows() : 0;
 }
 
+gguf::Tensor Loader::tensor(const std::string& name) {
+    const gguf::Tensor* tensor = find(name);
+    return tensor ? *tensor : gguf::Tensor{};
+}
+
 void Loader::loaded(const gguf::Tensor& tensor) {
     read_bytes_ += tensor.data.size();
     if (progress_) progress_(std::min(1.0, static_cast<double>(read_bytes_) / static_cast<double>(file_.file_bytes())));

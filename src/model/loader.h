@@ -42,6 +42,8 @@ public:
     bool has(const std::string& name) const { return file_.find(name) != nullptr; }
     // ne1 of a matrix, 0 (and a failure) if absent.
     std::size_t outputs_of(const std::string& name);
+    // As it is in the file; a failure, and an empty one, if absent.
+    gguf::Tensor tensor(const std::string& name);
 
 private:
     std::string full_key(std::string_view key) const;

@@ -133,6 +133,21 @@ TEST(EngineSpeculation, FourUsersAtOnceGetTheTextOfEachAlone) {
     }
 }
 
+TEST(EngineSpeculation, ADraftThatGuessesAmongAFewTokensOnlyChangesNothingElse) {
+    Options few = options("tree:22", true);
+    few.draft_head = 64;
+    Client plain(options("off", false)), whole(options("tree:22", true)), part(few);
+    const auto expected = plain.ask(requests()), with_all = whole.ask(requests()), got = part.ask(requests());
+    std::uint64_t accepted = 0, accepted_of_all = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+        expect_same(got[i], expected[i], "request " + std::to_string(i));
+        accepted += got[i].finished.speculation.accepted;
+        accepted_of_all += with_all[i].finished.speculation.accepted;
+    }
+    EXPECT_GT(accepted, 0u);
+    EXPECT_LT(accepted, accepted_of_all); // it does leave tokens out
+}
+
 TEST(EngineSpeculation, StopStringsAndLimitsEndTheTextAtTheSamePlace) {
     Request request = requests()[0];
     Client plain(options("off", false));

@@ -51,8 +51,8 @@ protected:
         if (!file) throw std::runtime_error(file.error().message);
         return std::move(*file);
     }
-    std::unique_ptr<DraftRunner> load() {
-        auto loaded = DraftRunner::load(file, *rig->device, *rig->runner);
+    std::unique_ptr<DraftRunner> load(std::size_t head_tokens = 0) {
+        auto loaded = DraftRunner::load(file, *rig->device, *rig->runner, head_tokens);
         if (!loaded) throw std::runtime_error(loaded.error().message);
         return std::move(*loaded);
     }
@@ -125,6 +125,34 @@ TEST_P(Dflash, ProposalsAreTheBestOfTheLogitsForSeveralSequencesAtOnce) {
                 before = logit;
             }
         }
+    }
+}
+
+TEST_P(Dflash, APartOfTheHeadGuessesTheBestOfThatPart) {
+    constexpr std::size_t part = 101; // no multiple of anything
+    const SequenceId id = rig->open();
+    feed(id, std::span(sequence).first(24), 128);
+    const std::vector<float> whole = draft->logits({id, sequence[24]});
+    rig->runner->close(id);
+    draft = load(part);
+    ASSERT_EQ(draft->head_tokens(), part);
+    EXPECT_GT(draft->weight_bytes(), draft->draft().weight_bytes());
+    const SequenceId again = rig->open();
+    draft->clear(again);
+    feed(again, std::span(sequence).first(24), 128);
+    const DraftRunner::Block block{again, sequence[24]};
+    const std::vector<float> logits = draft->logits(block);
+    ASSERT_EQ(logits.size(), draft->block() * part);
+    draft->propose({&block, 1}, 3, 2);
+    const std::size_t vocabulary = rig->runner->vocabulary();
+    for (std::size_t row = 0; row < draft->block(); ++row) {
+        const std::span<const float> got(logits.data() + row * part, part), expected(whole.data() + row * vocabulary, part);
+        for (std::size_t i = 0; i < part; ++i) {
+            // The GPU splits sums by the matrix's shape, the CPU does not.
+            ASSERT_NEAR(got[i], expected[i], GetParam().on == On::cuda ? 1e-2f : 0.0f) << "row " << row << ", token " << i;
+        }
+        if (row < 1 || row > 3) continue;
+        EXPECT_EQ(static_cast<std::size_t>(draft->tokens(0, row)[0]), best(got));
     }
 }
 
