@@ -11,12 +11,31 @@ using Clock = std::chrono::steady_clock;
 using Mode = Speculation::Mode;
 
 constexpr std::size_t draft_width = 8;          // candidates for each depth; as in the DDTree paper's trees of this size
-constexpr std::size_t steps_between_probes = 64; // of a draft that did not pay lately
+constexpr std::size_t least_probe_interval = 64; // steps without a draft that did not pay lately, before it is tried again
+constexpr double probing_share = 0.005;         // of the time, that such tries may take
 constexpr double least_gain = 1.03;             // what a shape must promise over a plain step: estimates are noisy
 constexpr double longest_measurement = 1;       // seconds
+constexpr double longest_warming = 0.25;        // seconds
 constexpr std::size_t short_step = 8;           // rows; the first run of a longer one is slowed down little, and costs the start most
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// What `run` takes once clocks have risen and caches are full: the best of its runs, until several in a row were no better.
+template <typename Run>
+Result<double> seconds_when_warm(const Run& run) {
+    constexpr int most_runs = 24, enough = 4;
+    constexpr double clearly = 0.98;
+    const auto begin = Clock::now();
+    double best = std::numeric_limits<double>::infinity();
+    for (int runs = 0, no_better = 0; runs < most_runs && no_better < enough && (runs < 2 || since(begin) < longest_warming); ++runs) {
+        const auto start = Clock::now();
+        LUCEBOX_CHECK(run());
+        const double seconds = since(start);
+        no_better = seconds < clearly * best ? 0 : no_better + 1;
+        best = std::min(best, seconds);
+    }
+    return best;
+}
 
 } // namespace
 
@@ -28,16 +47,23 @@ Status Speculator::measure() {
     LUCEBOX_TRY(const model::SequenceId sequence, runner_.open());
     const auto begin = Clock::now();
     std::vector<model::Row> rows;
+    const auto step = [&]() -> Status {
+        LUCEBOX_CHECK(runner_.step(rows, model::Commit::later));
+        runner_.logits(0);
+        return Ok{};
+    };
     for (const std::size_t size : StepCosts::sizes) {
         if (size > std::min<std::size_t>(compute::max_tree_rows, runner_.options().rows)) break;
+        while (rows.size() < size) rows.push_back({sequence, 0, static_cast<std::int32_t>(rows.size()) - 1, true, false});
         double best = std::numeric_limits<double>::infinity();
-        for (int repetition = 0; repetition < (size == 1 ? 3 : size <= short_step ? 2 : 1); ++repetition) {
-            rows.clear();
-            for (std::size_t i = 0; i < size; ++i) rows.push_back({sequence, 0, static_cast<std::int32_t>(i) - 1, true, false});
-            const auto start = Clock::now();
-            LUCEBOX_CHECK(runner_.step(rows, model::Commit::later));
-            runner_.logits(0);
-            best = std::min(best, since(start));
+        if (size == 1) {
+            LUCEBOX_TRY(best, seconds_when_warm(step));
+        } else {
+            for (int repetition = 0; repetition < (size <= short_step ? 2 : 1); ++repetition) {
+                const auto start = Clock::now();
+                LUCEBOX_CHECK(step());
+                best = std::min(best, since(start));
+            }
         }
         costs_.set(size, best);
         if (since(begin) > longest_measurement) break;
@@ -45,11 +71,10 @@ Status Speculator::measure() {
     if (draft_) {
         draft_->clear(sequence);
         const model::DraftRunner::Block block{sequence, 0};
-        for (int repetition = 0; repetition < 2; ++repetition) {
-            const auto start = Clock::now();
+        LUCEBOX_TRY(draft_seconds_, seconds_when_warm([&]() -> Status {
             draft_->propose({&block, 1}, draft_->block() - 1, draft_width);
-            draft_seconds_ = since(start);
-        }
+            return Ok{};
+        }));
     }
     runner_.close(sequence);
     return Ok{};
@@ -62,7 +87,7 @@ void Speculator::open(model::SequenceId sequence, std::span<const TokenId> promp
     s.acceptance.clear();
     s.stats = {};
     s.tree.reset(0);
-    s.rate_with_draft = std::numeric_limits<double>::infinity();
+    s.rate_with_draft = rate_with_draft_;
     s.steps_without_draft = 0;
     if (speculation_.mode != Mode::off) s.index.add(prompt);
 }
@@ -108,9 +133,14 @@ bool Speculator::wants_draft(State& s, const Ask& ask, std::size_t rows) {
     if (!draft_ || ask.depth == 0 || draft_->length(ask.sequence) != runner_.length(ask.sequence)) return false;
     if (!automatic()) return true;
     grow(s, ask); // by lookup alone
-    const bool wanted = s.rate_with_draft > best_rate(s.tree, rows, 0) || ++s.steps_without_draft >= steps_between_probes;
+    const bool wanted = s.rate_with_draft > best_rate(s.tree, rows, 0) || ++s.steps_without_draft >= probe_interval(rows);
     s.tree.reset(ask.last);
     return wanted;
+}
+
+std::size_t Speculator::probe_interval(std::size_t rows) const {
+    const double steps = draft_seconds_ / (probing_share * costs_.seconds(rows));
+    return std::max(least_probe_interval, static_cast<std::size_t>(std::min(steps, 1e6)));
 }
 
 void Speculator::run_draft(std::span<const Ask> asks) {
@@ -180,7 +210,7 @@ void Speculator::plan(std::span<const Ask> asks, std::size_t most_nodes) {
         if (!s.drafting) continue;
         drafted = true;
         const double rate = best_rate(s.tree, asks.size(), draft_seconds_);
-        s.rate_with_draft = std::isinf(s.rate_with_draft) ? rate : 0.8 * s.rate_with_draft + 0.2 * rate;
+        for (double* lately : {&s.rate_with_draft, &rate_with_draft_}) *lately = std::isinf(*lately) ? rate : 0.8 * *lately + 0.2 * rate;
     }
     choose_sizes(asks, most_nodes, drafted ? draft_seconds_ : 0);
 }

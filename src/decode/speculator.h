@@ -69,7 +69,7 @@ private:
         Acceptance acceptance;
         DraftTree tree;
         SpeculationStats stats;
-        double rate_with_draft = std::numeric_limits<double>::infinity(); // tokens a second it promised lately
+        double rate_with_draft = 0; // tokens a second it promised lately
         std::size_t steps_without_draft = 0;
         bool drafting = false; // in this step
     };
@@ -80,6 +80,7 @@ private:
 
     void look_up(State& state, const Ask& ask);
     bool wants_draft(State& state, const Ask& ask, std::size_t rows);
+    std::size_t probe_interval(std::size_t rows) const;
     void run_draft(std::span<const Ask> asks);
     void grow(State& state, const Ask& ask);
     double best_rate(const DraftTree& tree, std::size_t rows, double overhead) const;
@@ -92,6 +93,7 @@ private:
     Acceptance all_; // over all sequences
     StepCosts costs_;
     double draft_seconds_ = 0; // of one run, lately
+    double rate_with_draft_ = std::numeric_limits<double>::infinity(); // over all sequences; where a new one begins
     // Reused between steps.
     std::vector<model::DraftRunner::Block> blocks_;
     std::vector<std::span<const Candidate>> depth_views_, chain_views_;
