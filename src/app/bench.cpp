@@ -53,7 +53,8 @@ Result<Figures> measure(Bench& bench, const Options& options) {
     const auto prompt_tokens = static_cast<std::size_t>(options.integer("prompt-tokens"));
     const auto decode_tokens = static_cast<std::size_t>(options.integer("decode-tokens"));
     Figures figures;
-    ProgressBar progress("bench", 2 + prompts.size() + contexts.size() + 2 * rows.size());
+    ProgressBar progress("bench", 2 + prompts.size() + contexts.size() + 2 * rows.size(), ProgressUnit::steps);
+    progress.update(0);
     std::size_t done = 0;
     const auto decoding = [&](std::size_t context) -> Status {
         const std::size_t before = bench.length();

@@ -49,11 +49,11 @@ std::string human_duration(std::chrono::milliseconds duration) {
     return fmt::format("{}:{:02}", seconds / 60, seconds % 60);
 }
 
-ProgressBar::ProgressBar(std::string label, std::uint64_t total)
-    : ProgressBar(std::move(label), total, is_terminal(STDERR_FILENO), write_to_stderr) {}
+ProgressBar::ProgressBar(std::string label, std::uint64_t total, ProgressUnit unit)
+    : ProgressBar(std::move(label), total, is_terminal(STDERR_FILENO), write_to_stderr, unit) {}
 
-ProgressBar::ProgressBar(std::string label, std::uint64_t total, bool terminal, Sink sink)
-    : label_(std::move(label)), total_(total), terminal_(terminal), sink_(std::move(sink)) {}
+ProgressBar::ProgressBar(std::string label, std::uint64_t total, bool terminal, Sink sink, ProgressUnit unit)
+    : label_(std::move(label)), total_(total), terminal_(terminal), sink_(std::move(sink)), unit_(unit) {}
 
 ProgressBar::~ProgressBar() {
     finish();
@@ -68,10 +68,12 @@ std::string ProgressBar::line(Clock::time_point now) const {
         text += fmt::format("[{:#<{}}{:.<{}}] ", "", filled, "", bar_cells - filled);
     }
     if (total_ != 0) text += fmt::format("{:3}% ", done_ >= total_ ? 100 : done_ * 100 / total_);
-    text += human_bytes(done_);
-    if (total_ != 0) text += " of " + human_bytes(total_);
-    if (rate >= 1) {
-        text += fmt::format(", {}/s", human_bytes(static_cast<std::uint64_t>(rate)));
+    const auto amount = [&](std::uint64_t value) { return unit_ == ProgressUnit::bytes ? human_bytes(value) : std::to_string(value); };
+    text += amount(done_);
+    if (total_ != 0) text += " of " + amount(total_);
+    const bool speaks = rate >= 1 || (unit_ == ProgressUnit::steps && rate > 0);
+    if (speaks) {
+        if (unit_ == ProgressUnit::bytes) text += fmt::format(", {}/s", human_bytes(static_cast<std::uint64_t>(rate)));
         if (done_ < total_) {
             const double left = static_cast<double>(total_ - done_) / rate * 1000;
             text += ", " + human_duration(std::chrono::milliseconds(static_cast<std::int64_t>(left))) + " left";

@@ -18,7 +18,10 @@ bool wants_colours(int descriptor);
 std::string human_bytes(std::uint64_t bytes); // "93.8 MB": powers of 1000, as download sizes are given
 std::string human_duration(std::chrono::milliseconds duration); // "0:42", "1:02:07"
 
-// Progress of a task measured in bytes. On a terminal one line is redrawn; elsewhere a plain line appears at every
+// What a task's progress is counted in.
+enum class ProgressUnit { bytes, steps };
+
+// Progress of a task. On a terminal one line is redrawn; elsewhere a plain line appears at every
 // tenth.
 class ProgressBar {
 public:
@@ -26,9 +29,9 @@ public:
     using Sink = std::function<void(std::string_view)>;
 
     // Writes to standard error. total 0: unknown size.
-    ProgressBar(std::string label, std::uint64_t total);
+    ProgressBar(std::string label, std::uint64_t total, ProgressUnit unit = ProgressUnit::bytes);
     // For tests: everything that is otherwise taken from the process.
-    ProgressBar(std::string label, std::uint64_t total, bool terminal, Sink sink);
+    ProgressBar(std::string label, std::uint64_t total, bool terminal, Sink sink, ProgressUnit unit = ProgressUnit::bytes);
     ProgressBar(const ProgressBar&) = delete;
     ProgressBar& operator=(const ProgressBar&) = delete;
     ~ProgressBar(); // ends the line if finish() did not
@@ -46,6 +49,7 @@ private:
     std::uint64_t total_;
     bool terminal_;
     Sink sink_;
+    ProgressUnit unit_;
     std::uint64_t done_ = 0;
     std::uint64_t first_done_ = 0;
     Clock::time_point start_{};

@@ -75,6 +75,16 @@ TEST(ProgressBar, resumed_bytes_do_not_count_towards_the_speed) {
     EXPECT_THAT(last, HasSubstr("1.0 kB/s, 0:10 left"));
 }
 
+TEST(ProgressBar, steps_are_counted_and_have_no_speed) {
+    std::string last;
+    const auto start = ProgressBar::Clock::time_point{};
+    ProgressBar bar("bench", 8, false, [&](std::string_view text) { last = text; }, ProgressUnit::steps);
+    bar.update(0, start);
+    EXPECT_EQ(last, "bench   0% 0 of 8\n");
+    bar.update(2, start + std::chrono::seconds(20));
+    EXPECT_EQ(last, "bench  25% 2 of 8, 1:00 left\n");
+}
+
 TEST(ProgressBar, terminal_redraws_one_line_at_most_ten_times_a_second) {
     std::string all;
     const auto start = ProgressBar::Clock::time_point{};

@@ -90,9 +90,14 @@ TEST_P(Step, ARowIsTheSameBesideOtherSequences) {
 }
 
 TEST_P(Step, EveryRowOfATreeIsWhatPlainDecodingOfItsPathGives) {
-    for (const std::size_t size : {std::size_t{2}, std::size_t{9}, std::size_t{64}}) {
+    struct {
+        std::size_t size, prompt; // the last behind whole blocks of keys, which the tree's rows read together
+    } const cases[] = {{2, 20}, {9, 20}, {64, 20}, {24, 150}};
+    std::vector<TokenId> long_prompt(tokens.begin(), tokens.begin() + 20);
+    while (long_prompt.size() < 150) long_prompt.push_back(any_token());
+    for (const auto& [size, prompt_size] : cases) {
         const SequenceId sequence = rig->open();
-        const std::span prompt(tokens.data(), 20);
+        const std::span prompt(long_prompt.data(), prompt_size);
         rig->feed(sequence, prompt, 64);
         const std::vector<Row> tree = random_tree(sequence, size);
         ASSERT_TRUE(rig->runner->step(tree, Commit::later));

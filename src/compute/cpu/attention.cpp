@@ -9,7 +9,7 @@
 namespace lucebox::compute::cpu {
 namespace {
 
-// Rows of a path that one task takes through the keys, so that a block of keys is read once for all of them.
+// Rows that one task takes through the keys, so that a block of keys is read once for all of them.
 constexpr std::size_t rows_per_task = 16;
 
 // Keys of one partition: few enough that a few hundred tokens occupy several threads, many enough that merging them
@@ -241,12 +241,19 @@ void Attention::attend_partition(const AttentionArgs& args, const Task& task, Ti
         query.max = minus_infinity;
         query.weight = 0;
     }
-    const PlanRow& row = plan_->rows[task.first_row + tile.first / group];
     const std::size_t begin = std::max(tile.begin / key_block * key_block, partition * key_partition);
     const std::size_t end = std::min(tile.end, (partition + 1) * key_partition);
     for (std::size_t first = begin; first < end; first += key_block) {
-        const KeyBlock block = gather(args, *task.sequence, row, task.kv_head, first, end, scratch);
-        kernels_.attend(tile.queries, tile.count, block, args.cache.type, dim, args.scale);
+        // The rows of a tree share the committed keys; behind them each has keys of its own.
+        const bool shared = task.sequence->path || std::min(end, first + key_block) <= static_cast<std::size_t>(task.sequence->committed);
+        for (std::size_t i = 0, next = 0; i < tile.count; i = next) {
+            const std::size_t row = (tile.first + i) / group;
+            next = shared ? tile.count : std::min(tile.count, (row + 1) * group - tile.first);
+            const std::size_t last = shared ? end : std::min(end, tile.queries[i].end);
+            if (first >= last) continue;
+            const KeyBlock block = gather(args, *task.sequence, plan_->rows[task.first_row + row], task.kv_head, first, last, scratch);
+            kernels_.attend(tile.queries + i, next - i, block, args.cache.type, dim, args.scale);
+        }
     }
 }
 
@@ -284,9 +291,9 @@ void Attention::attend(const AttentionArgs& args, const Task& task, Scratch& scr
 
 // Shares the partitions of a sequence's keys between threads, where it has too few rows and heads to occupy them; the same
 // arithmetic as attend(). False: not worth it, nothing done.
-bool Attention::attend_split(const AttentionArgs& args, const PlanSequence& sequence, std::size_t step) {
+bool Attention::attend_split(const AttentionArgs& args, const PlanSequence& sequence) {
     const std::size_t rows = static_cast<std::size_t>(sequence.rows), kv_heads = args.cache.kv_heads;
-    const std::size_t tasks = (rows + step - 1) / step * kv_heads;
+    const std::size_t tasks = (rows + rows_per_task - 1) / rows_per_task * kv_heads;
     const std::size_t end = static_cast<std::size_t>(sequence.committed) + rows;
     const std::size_t first = args.window && static_cast<std::size_t>(sequence.committed) + 1 > args.window
                                   ? (static_cast<std::size_t>(sequence.committed) + 1 - args.window) / key_partition
@@ -294,7 +301,7 @@ bool Attention::attend_split(const AttentionArgs& args, const PlanSequence& sequ
     const std::size_t partitions = (end + key_partition - 1) / key_partition - first;
     if (tasks >= 2 * pool_.size() || pool_.size() == 1 || partitions == 1) return false;
 
-    const std::size_t padded = padded_dim(args.cache.head_dim), queries = std::min(step, rows) * (args.heads / kv_heads);
+    const std::size_t padded = padded_dim(args.cache.head_dim), queries = std::min(rows_per_task, rows) * (args.heads / kv_heads);
     const std::size_t unit = tasks * queries; // of one partition
     if (unit * partitions * padded > most_partial_sums) return false;
     if (partial_states_.size() < unit * partitions || partial_sums_.size() < unit * partitions * padded) {
@@ -303,8 +310,8 @@ bool Attention::attend_split(const AttentionArgs& args, const PlanSequence& sequ
         partial_sums_.resize(std::max(partial_sums_.size(), unit * all * padded));
     }
     const auto task_at = [&](std::size_t index) {
-        const std::size_t row = index / kv_heads * step;
-        return Task{&sequence, static_cast<std::size_t>(sequence.first_row) + row, std::min(step, rows - row), index % kv_heads};
+        const std::size_t row = index / kv_heads * rows_per_task;
+        return Task{&sequence, static_cast<std::size_t>(sequence.first_row) + row, std::min(rows_per_task, rows - row), index % kv_heads};
     };
     const auto query_count = [&](const Task& task) { return task.rows * (args.heads / kv_heads); };
     pool_.run(tasks * partitions, 1, [&](std::size_t begin, std::size_t last, std::size_t thread) {
@@ -355,14 +362,13 @@ void Attention::run(const AttentionArgs& args) {
         }
     });
     for (const PlanSequence& sequence : plan_->sequences) {
-        const std::size_t rows = static_cast<std::size_t>(sequence.rows), step = sequence.path ? rows_per_task : 1;
-        if (attend_split(args, sequence, step)) continue;
-        const std::size_t tasks = (rows + step - 1) / step;
+        if (attend_split(args, sequence)) continue;
+        const std::size_t rows = static_cast<std::size_t>(sequence.rows), tasks = (rows + rows_per_task - 1) / rows_per_task;
         // The last rows see most keys: they go first, so that threads finish together.
         pool_.run(tasks * args.cache.kv_heads, 1, [&](std::size_t begin, std::size_t end, std::size_t thread) {
             for (std::size_t task = begin; task < end; ++task) {
-                const std::size_t first = (tasks - 1 - task / args.cache.kv_heads) * step;
-                attend(args, {&sequence, static_cast<std::size_t>(sequence.first_row) + first, std::min(step, rows - first),
+                const std::size_t first = (tasks - 1 - task / args.cache.kv_heads) * rows_per_task;
+                attend(args, {&sequence, static_cast<std::size_t>(sequence.first_row) + first, std::min(rows_per_task, rows - first),
                               task % args.cache.kv_heads}, scratch_[thread]);
             }
         });

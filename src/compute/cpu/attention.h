@@ -32,7 +32,7 @@ private:
         std::vector<float> sums;
         std::vector<std::byte> keys;
     };
-    // Neighbouring rows of a sequence (several only of a path) and all query heads of one KV head.
+    // Neighbouring rows of a sequence and all query heads of one KV head.
     struct Task {
         const PlanSequence* sequence;
         std::size_t first_row, rows, kv_head;
@@ -52,7 +52,7 @@ private:
     void attend_partition(const AttentionArgs& args, const Task& task, Tile& tile, std::size_t partition, Scratch& scratch) const;
     void finish(const AttentionArgs& args, const Task& task, Tile& tile) const;
     void attend(const AttentionArgs& args, const Task& task, Scratch& scratch) const;
-    bool attend_split(const AttentionArgs& args, const PlanSequence& sequence, std::size_t rows_per_task);
+    bool attend_split(const AttentionArgs& args, const PlanSequence& sequence);
     KeyBlock gather(const AttentionArgs& args, const PlanSequence& sequence, const PlanRow& row, std::size_t kv_head,
                     std::size_t first, std::size_t end, Scratch& scratch) const;
 
