@@ -10,7 +10,7 @@ namespace lucebox::compute::cpu {
 namespace {
 
 // Rows that one task takes through the keys, so that a block of keys is read once for all of them.
-constexpr std::size_t rows_per_task = 16;
+constexpr std::size_t rows_per_task = 32;
 
 // Keys of one partition: few enough that a few hundred tokens occupy several threads, many enough that merging them
 // costs a hundredth of walking them. Part of the arithmetic: another size gives other bits.
@@ -231,29 +231,63 @@ Attention::Tile Attention::make_tile(const AttentionArgs& args, const Task& task
     return tile;
 }
 
-// Sets the tile's queries to their result over one partition.
-void Attention::attend_partition(const AttentionArgs& args, const Task& task, Tile& tile, std::size_t partition,
+// Sets the queries of a task's tiles to their result over one partition: block by block, so that each is fetched, and made f32,
+// once for all tiles.
+void Attention::attend_partition(const AttentionArgs& args, const Task& task, std::span<Tile> tiles, std::size_t partition,
                                  Scratch& scratch) const {
     const std::size_t dim = args.cache.head_dim, group = args.heads / args.cache.kv_heads;
-    for (std::size_t i = 0; i < tile.count; ++i) {
-        QueryState& query = tile.queries[i];
-        std::fill_n(query.sum, padded_dim(dim), 0.0f);
-        query.max = minus_infinity;
-        query.weight = 0;
-    }
-    const std::size_t begin = std::max(tile.begin / key_block * key_block, partition * key_partition);
-    const std::size_t end = std::min(tile.end, (partition + 1) * key_partition);
-    for (std::size_t first = begin; first < end; first += key_block) {
-        // The rows of a tree share the committed keys; behind them each has keys of its own.
-        const bool shared = task.sequence->path || std::min(end, first + key_block) <= static_cast<std::size_t>(task.sequence->committed);
-        for (std::size_t i = 0, next = 0; i < tile.count; i = next) {
-            const std::size_t row = (tile.first + i) / group;
-            next = shared ? tile.count : std::min(tile.count, (row + 1) * group - tile.first);
-            const std::size_t last = shared ? end : std::min(end, tile.queries[i].end);
-            if (first >= last) continue;
-            const KeyBlock block = gather(args, *task.sequence, plan_->rows[task.first_row + row], task.kv_head, first, last, scratch);
-            kernels_.attend(tile.queries + i, next - i, block, args.cache.type, dim, args.scale);
+    const auto committed = static_cast<std::size_t>(task.sequence->committed);
+    std::size_t begin = std::numeric_limits<std::size_t>::max(), end = 0;
+    for (Tile& tile : tiles) {
+        for (std::size_t i = 0; i < tile.count; ++i) {
+            QueryState& query = tile.queries[i];
+            std::fill_n(query.sum, padded_dim(dim), 0.0f);
+            query.max = minus_infinity;
+            query.weight = 0;
         }
+        begin = std::min(begin, tile.begin / key_block * key_block);
+        end = std::max(end, tile.end);
+    }
+    begin = std::max(begin, partition * key_partition);
+    end = std::min(end, (partition + 1) * key_partition);
+    for (std::size_t first = begin; first < end; first += key_block) {
+        if (task.sequence->path || std::min(end, first + key_block) <= committed) {
+            DType type = args.cache.type;
+            KeyBlock block = gather(args, *task.sequence, plan_->rows[task.first_row], task.kv_head, first, end, scratch);
+            if (type == DType::f16 && tiles.size() > 1) {
+                widen(block, dim, std::min(end, first + key_block) - first, scratch);
+                type = DType::f32;
+            }
+            for (Tile& tile : tiles) {
+                if (tile.begin < first + key_block && tile.end > first) kernels_.attend(tile.queries, tile.count, block, type, dim, args.scale);
+            }
+            continue;
+        }
+        // The rows of a tree share the committed keys; behind them each has keys of its own.
+        for (Tile& tile : tiles) {
+            for (std::size_t i = 0, next = 0; i < tile.count; i = next) {
+                const std::size_t row = (tile.first + i) / group, last = std::min(end, tile.queries[i].end);
+                next = std::min(tile.count, (row + 1) * group - tile.first);
+                if (first >= last) continue;
+                const KeyBlock block = gather(args, *task.sequence, plan_->rows[task.first_row + row], task.kv_head, first, last, scratch);
+                kernels_.attend(tile.queries + i, next - i, block, args.cache.type, dim, args.scale);
+            }
+        }
+    }
+}
+
+// Makes f32 of a block's f16 keys and of its first `tokens` values.
+void Attention::widen(KeyBlock& block, std::size_t head_dim, std::size_t tokens, Scratch& scratch) const {
+    const std::size_t padded = padded_dim(head_dim), keys = key_group * head_dim;
+    scratch.wide.resize(key_block * (head_dim + padded));
+    float* to = scratch.wide.data();
+    for (std::size_t group = 0; group * key_group < tokens; ++group, to += keys) {
+        kernels_.from_f16(reinterpret_cast<const std::uint16_t*>(block.k[group]), keys, to);
+        block.k[group] = reinterpret_cast<const std::byte*>(to);
+    }
+    for (std::size_t token = 0; token < tokens; ++token, to += padded) {
+        kernels_.from_f16(reinterpret_cast<const std::uint16_t*>(block.v[token]), padded, to);
+        block.v[token] = reinterpret_cast<const std::byte*>(to);
     }
 }
 
@@ -270,23 +304,31 @@ void Attention::finish(const AttentionArgs& args, const Task& task, Tile& tile) 
     }
 }
 
+// A task's tiles, with sums from `sums` on, one behind the other.
+void Attention::make_tiles(const AttentionArgs& args, const Task& task, float* sums, std::vector<Tile>& tiles) const {
+    const std::size_t padded = padded_dim(args.cache.head_dim), queries = task.rows * (args.heads / args.cache.kv_heads);
+    tiles.clear();
+    for (std::size_t first = 0; first < queries; first += query_tile) {
+        tiles.push_back(make_tile(args, task, first));
+        for (std::size_t i = 0; i < tiles.back().count; ++i) tiles.back().queries[i].sum = sums + (first + i) * padded;
+    }
+}
+
 // A whole task, partition by partition.
 void Attention::attend(const AttentionArgs& args, const Task& task, Scratch& scratch) const {
     const std::size_t padded = padded_dim(args.cache.head_dim), queries = task.rows * (args.heads / args.cache.kv_heads);
-    scratch.sums.resize(2 * query_tile * padded);
-    for (std::size_t first = 0; first < queries; first += query_tile) {
-        Tile total = make_tile(args, task, first);
-        Tile part = total;
-        for (std::size_t i = 0; i < total.count; ++i) {
-            total.queries[i].sum = scratch.sums.data() + i * padded;
-            part.queries[i].sum = scratch.sums.data() + (query_tile + i) * padded;
+    scratch.sums.resize(2 * queries * padded);
+    make_tiles(args, task, scratch.sums.data(), scratch.totals);
+    make_tiles(args, task, scratch.sums.data() + queries * padded, scratch.parts);
+    std::size_t begin = std::numeric_limits<std::size_t>::max(), end = 0;
+    for (const Tile& tile : scratch.totals) begin = std::min(begin, tile.begin), end = std::max(end, tile.end);
+    for (std::size_t p = begin / key_partition; p * key_partition < end; ++p) {
+        attend_partition(args, task, scratch.parts, p, scratch);
+        for (std::size_t t = 0; t < scratch.totals.size(); ++t) {
+            for (std::size_t i = 0; i < scratch.totals[t].count; ++i) merge(scratch.totals[t].queries[i], scratch.parts[t].queries[i], padded);
         }
-        for (std::size_t p = total.begin / key_partition; p * key_partition < total.end; ++p) {
-            attend_partition(args, task, part, p, scratch);
-            for (std::size_t i = 0; i < total.count; ++i) merge(total.queries[i], part.queries[i], padded);
-        }
-        finish(args, task, total);
     }
+    for (Tile& tile : scratch.totals) finish(args, task, tile);
 }
 
 // Shares the partitions of a sequence's keys between threads, where it has too few rows and heads to occupy them; the same
@@ -317,12 +359,11 @@ bool Attention::attend_split(const AttentionArgs& args, const PlanSequence& sequ
     pool_.run(tasks * partitions, 1, [&](std::size_t begin, std::size_t last, std::size_t thread) {
         for (std::size_t item = begin; item < last; ++item) {
             const Task task = task_at(item / partitions);
-            for (std::size_t query = 0; query < query_count(task); query += query_tile) {
-                Tile tile = make_tile(args, task, query);
-                const std::size_t at = item * queries + query;
-                for (std::size_t i = 0; i < tile.count; ++i) tile.queries[i].sum = partial_sums_.data() + (at + i) * padded;
-                attend_partition(args, task, tile, first + item % partitions, scratch_[thread]);
-                std::copy_n(tile.queries, tile.count, partial_states_.begin() + static_cast<std::ptrdiff_t>(at));
+            std::vector<Tile>& tiles = scratch_[thread].parts;
+            make_tiles(args, task, partial_sums_.data() + item * queries * padded, tiles);
+            attend_partition(args, task, tiles, first + item % partitions, scratch_[thread]);
+            for (const Tile& tile : tiles) {
+                std::copy_n(tile.queries, tile.count, partial_states_.begin() + static_cast<std::ptrdiff_t>(item * queries + tile.first));
             }
         }
     });

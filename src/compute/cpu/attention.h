@@ -28,10 +28,6 @@ private:
     struct Rotation { // of the rows of this step: [rows, dimensions / 2]
         std::vector<float> cosine, sine;
     };
-    struct Scratch { // of one thread
-        std::vector<float> sums;
-        std::vector<std::byte> keys;
-    };
     // Neighbouring rows of a sequence and all query heads of one KV head.
     struct Task {
         const PlanSequence* sequence;
@@ -43,13 +39,20 @@ private:
         std::size_t begin, end; // the positions that any of them sees
         QueryState queries[query_tile];
     };
+    struct Scratch { // of one thread
+        std::vector<Tile> totals, parts;
+        std::vector<float> sums, wide;
+        std::vector<std::byte> keys;
+    };
 
     const Rotation& rotation(const Rope& rope);
     void prepare_query(const AttentionArgs& args, const Rotation& rotation, std::size_t row);
     void store_row(const AttentionArgs& args, const Rotation& rotation, std::size_t row);
     void norm_and_rotate(const AttentionArgs& args, const Rotation& rotation, std::size_t row, const Vector* norm, float* head);
     Tile make_tile(const AttentionArgs& args, const Task& task, std::size_t first) const;
-    void attend_partition(const AttentionArgs& args, const Task& task, Tile& tile, std::size_t partition, Scratch& scratch) const;
+    void make_tiles(const AttentionArgs& args, const Task& task, float* sums, std::vector<Tile>& tiles) const;
+    void attend_partition(const AttentionArgs& args, const Task& task, std::span<Tile> tiles, std::size_t partition, Scratch& scratch) const;
+    void widen(KeyBlock& block, std::size_t head_dim, std::size_t tokens, Scratch& scratch) const;
     void finish(const AttentionArgs& args, const Task& task, Tile& tile) const;
     void attend(const AttentionArgs& args, const Task& task, Scratch& scratch) const;
     bool attend_split(const AttentionArgs& args, const PlanSequence& sequence);

@@ -58,6 +58,10 @@ void to_f16(const float* x, std::size_t n, std::uint16_t* out) {
     for (std::size_t i = 0; i < n; ++i) out[i] = gguf::f32_to_f16(x[i]);
 }
 
+void from_f16(const std::uint16_t* x, std::size_t n, float* out) {
+    for (std::size_t i = 0; i < n; ++i) out[i] = gguf::f16_to_f32(x[i]);
+}
+
 double element(const std::byte* at, std::size_t index, DType type) {
     if (type == DType::f32) {
         float value;
@@ -117,7 +121,7 @@ void delta_rule(float* m, const float* q, const float* k, const float* v, float 
 }
 
 constexpr RowKernels table = {rms_norm, add,    scale,  gate,   sigmoid_gate, silu, l2_normalise,
-                              to_f16,   attend, sum_exponentials, delta_rule};
+                              to_f16, from_f16, attend, sum_exponentials, delta_rule};
 
 } // namespace
 

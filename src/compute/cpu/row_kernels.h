@@ -49,6 +49,7 @@ struct RowKernels {
     // x = factor * x / sqrt(sum(x^2) + epsilon)
     void (*l2_normalise)(float factor, float epsilon, std::size_t n, float* x);
     void (*to_f16)(const float* x, std::size_t n, std::uint16_t* out);
+    void (*from_f16)(const std::uint16_t* x, std::size_t n, float* out);
     // Adds one block of keys to 1..query_tile queries.
     void (*attend)(QueryState* queries, std::size_t count, const KeyBlock& block, DType type, std::size_t head_dim,
                    float scale);
