@@ -50,6 +50,7 @@ void read_prefix(std::string_view prefix, std::span<const OptionSpec> options, c
         const auto alias = std::ranges::find(table, rest, &Alias::variable);
         if (alias == table.end()) {
             std::vector<std::string_view> known;
+            known.reserve(table.size());
             for (const Alias& candidate : table) known.push_back(candidate.variable);
             const auto near = nearest_name(rest, known);
             warnings.push_back(fmt::format("{} is not known and has no effect{}", name, near.empty() ? "" : fmt::format("; did you mean {}{}?", prefix, near)));

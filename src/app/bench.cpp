@@ -59,13 +59,13 @@ Result<Figures> measure(Bench& bench, const Options& options) {
     const auto decoding = [&](std::size_t context) -> Status {
         const std::size_t before = bench.length();
         LUCEBOX_TRY(Spread spread, bench.decoding(decode_tokens));
-        figures.contexts.push_back({context, std::move(spread), (before + bench.length()) / 2});
+        figures.contexts.push_back({context, spread, (before + bench.length()) / 2});
         progress.update(++done);
         return Ok{};
     };
     const auto prompt = [&](std::size_t tokens) -> Status {
         LUCEBOX_TRY(Spread spread, bench.prompt(tokens));
-        figures.prompts.push_back({tokens, std::move(spread)});
+        figures.prompts.push_back({tokens, spread});
         progress.update(++done);
         return Ok{};
     };
@@ -73,7 +73,7 @@ Result<Figures> measure(Bench& bench, const Options& options) {
     for (const std::size_t count : rows) {
         for (const bool tree : {false, true}) {
             LUCEBOX_TRY(Spread spread, bench.step(count, tree));
-            (tree ? figures.trees : figures.chains).push_back({count, std::move(spread)});
+            (tree ? figures.trees : figures.chains).push_back({count, spread});
             progress.update(++done);
         }
     }

@@ -122,7 +122,7 @@ void DraftRunner::add_plan_rows(SequenceId sequence, std::size_t count, bool con
         if (i < compute::max_tree_rows) row.ancestors = ~std::uint64_t{0} >> (compute::max_tree_rows - 1 - i);
         plan_.rows.push_back(row);
     }
-    plan_.sequences.push_back(std::move(plan));
+    plan_.sequences.push_back(plan);
 }
 
 // Runs the plan of context rows that was just made.

@@ -147,7 +147,7 @@ void Attention::store_row(const AttentionArgs& args, const Rotation& rotation, s
     const PlanSequence& sequence = plan_->sequences[static_cast<std::size_t>(plan_row.sequence)];
     const std::size_t dim = cache.head_dim;
     const auto slot = static_cast<std::size_t>(sequence.slot);
-    const auto token = static_cast<std::size_t>(sequence.committed + plan_row.local);
+    const auto token = static_cast<std::size_t>(sequence.committed) + static_cast<std::size_t>(plan_row.local);
     for (std::size_t head = 0; head < cache.kv_heads; ++head) {
         float* k = args.k.data + row * args.k.width + head * dim;
         const float* v = args.v.data + row * args.v.width + head * dim;
@@ -224,7 +224,7 @@ Attention::Tile Attention::make_tile(const AttentionArgs& args, const Task& task
         query.max = minus_infinity;
         query.end = static_cast<std::size_t>(plan_->rows[row].position) + 1;
         query.begin = args.window && query.end > args.window ? query.end - args.window : 0;
-        if (args.bidirectional) query.end = static_cast<std::size_t>(task.sequence->committed + task.sequence->rows);
+        if (args.bidirectional) query.end = static_cast<std::size_t>(task.sequence->committed) + static_cast<std::size_t>(task.sequence->rows);
         tile.begin = std::min(tile.begin, query.begin);
         tile.end = std::max(tile.end, query.end);
     }
