@@ -59,10 +59,24 @@ main() {
     smoke | top) run_beside_server "$command" "$@" ;;
     connect) connect_command "$@" ;;
     claude) claude_command "$@" ;;
-    models | run | bench | autotune | tokenize | generate | logits | quantize) run_in_image "$command" "$@" ;;
+    autotune) autotune_command "$@" ;;
+    models | run | bench | tokenize | generate | logits | quantize) run_in_image "$command" "$@" ;;
     -*) usage_error "there is no option $command before a command" 'lucebox help' ;;
     *) other_command "$command" "$@" ;;
     esac
+}
+
+# A sweep measures with servers of its own, which need the card for themselves.
+autotune_command() {
+    local word
+    for word in "$@"; do
+        [ "$word" = --sweep ] || continue
+        load_settings
+        probe_all
+        require_docker
+        [ "$(container_state)" != running ] || die 'a server is running, and a sweep needs the GPU for itself' 'lucebox stop, then lucebox autotune --sweep, then lucebox start'
+    done
+    run_in_image autotune "$@"
 }
 
 # Inside the container the server has another port than here.

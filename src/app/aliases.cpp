@@ -15,7 +15,7 @@ constexpr std::array table{
     Alias{"TARGET", "model.target_file", "model", "the model"},
     Alias{"PRESET", "model.preset", "model", "the model by name"},
     Alias{"DRAFT", "model.draft_file", "draft", "the draft of speculative decoding"},
-    Alias{"BUDGET", "dflash.budget", "tree-budget", "nodes of a verified tree"},
+    Alias{"BUDGET", "dflash.budget", "speculation", "nodes of a verified tree", "tree:{}"},
     Alias{"LAZY", "dflash.lazy", "lazy-draft", "the draft leaves the GPU between requests"},
     Alias{"PREFIX_CACHE_SLOTS", "dflash.prefix_cache_slots", "prefix-cache-slots", "snapshots of prefixes in memory"},
     Alias{"PREFILL_CACHE_SLOTS", "dflash.prefill_cache_slots", "prefill-cache-slots", "snapshots of whole prompts"},
@@ -55,7 +55,7 @@ void read_prefix(std::string_view prefix, std::span<const OptionSpec> options, c
             const auto near = nearest_name(rest, known);
             warnings.push_back(fmt::format("{} is not known and has no effect{}", name, near.empty() ? "" : fmt::format("; did you mean {}{}?", prefix, near)));
         } else if (const OptionSpec* option = option_of(*alias, options)) {
-            settings.push_back({option, value, OptionOrigin::environment, name});
+            settings.push_back({option, value_of(*alias, value), OptionOrigin::environment, name});
         } else {
             warnings.push_back(fmt::format("{} ({}) has no effect in this build", name, alias->meaning));
         }
@@ -76,6 +76,11 @@ std::vector<OptionSetting> options_from_aliases(std::span<const OptionSpec> opti
 const Alias* alias_of_key(std::string_view key) {
     const auto alias = std::ranges::find_if(table, [&](const Alias& candidate) { return !key.empty() && candidate.key == key; });
     return alias == table.end() ? nullptr : &*alias;
+}
+
+std::string value_of(const Alias& alias, std::string_view value) {
+    const auto place = alias.form.find("{}");
+    return std::string(alias.form.substr(0, place)).append(value).append(alias.form.substr(place + 2));
 }
 
 const OptionSpec* option_of(const Alias& alias, std::span<const OptionSpec> options) {

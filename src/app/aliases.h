@@ -17,6 +17,7 @@ struct Alias {
     std::string_view key;      // in config.toml: "dflash.max_ctx"; empty: none
     std::string_view option;   // of the option table; empty, or not in the table: without effect in this build
     std::string_view meaning;
+    std::string_view form = "{}"; // how the value is written for the option: "tree:{}"
 };
 
 std::span<const Alias> aliases();
@@ -26,6 +27,7 @@ std::vector<OptionSetting> options_from_aliases(std::span<const OptionSpec> tabl
                                                 std::vector<std::string>& warnings);
 
 const Alias* alias_of_key(std::string_view key);
+std::string value_of(const Alias& alias, std::string_view value); // as the option takes it
 const OptionSpec* option_of(const Alias& alias, std::span<const OptionSpec> table); // null: without effect
 
 } // namespace lucebox::app

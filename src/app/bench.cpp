@@ -6,6 +6,7 @@
 // same device, is how close to the machine's limit it runs. All times are the wall's, from call to result.
 #include "app/bench_measure.h"
 #include "app/bench_speculation.h"
+#include "app/report_file.h"
 #include "base/build_info.h"
 #include "base/terminal.h"
 
@@ -144,7 +145,7 @@ Status bench(const Invocation& invocation) {
     const double rate = model.device->measure_read_rate(model.runner->model().weight_bytes());
     const Line& main = figures.contexts.front();
     const double reached = bench.bytes_to_read(main.context) * main.spread.median;
-    if (options.boolean("json")) {
+    if (options.boolean("json") || options.is_set("report")) {
         const Json json{{"model", model.file.path().string()},
                         {"device", model.device->name()},
                         {"git_sha", build_info().git_sha},
@@ -162,8 +163,11 @@ Status bench(const Invocation& invocation) {
                         {"decode", json_of(figures.contexts)},
                         {"chain_step_ms", json_of(figures.chains)},
                         {"tree_step_ms", json_of(figures.trees)}};
-        fmt::print("{}\n", json.dump(2));
-        return Ok{};
+        LUCEBOX_CHECK(write_report(options, json));
+        if (options.boolean("json")) {
+            fmt::print("{}\n", json.dump(2));
+            return Ok{};
+        }
     }
     fmt::print("{}\n{}\n\n", model.file.path().string(), model.device->name());
     fmt::print("loaded in {:.2f} s; {:.2f} GB of weights", load_seconds, weights / 1e9);

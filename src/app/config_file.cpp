@@ -32,7 +32,11 @@ Result<const OptionSpec*> option_of_key(std::string key) {
     std::replace(key.begin(), key.end(), '-', '_');
     const auto table = option_table();
     if (const Alias* alias = alias_of_key(key)) {
-        if (const OptionSpec* option = option_of(*alias, table)) return option;
+        const OptionSpec* option = option_of(*alias, table);
+        if (option != nullptr && alias->form != "{}") {
+            return Error{ErrorKind::usage, fmt::format("{} is said in another way here", key), fmt::format("lucebox config set {}={}", file_key(*option), value_of(*alias, "NUMBER"))};
+        }
+        if (option != nullptr) return option;
         return Error{ErrorKind::unsupported, fmt::format("{} ({}) has no effect in this build", key, alias->meaning), "`lucebox config` lists every key"};
     }
     std::vector<std::string> keys;
@@ -156,13 +160,26 @@ Result<std::vector<OptionSetting>> config_file_settings(const Environment& envir
     ForeignKeys foreign{.sections = wrapper_sections, .aliases = {}, .without_effect = {}};
     for (const Alias& alias : aliases()) {
         if (alias.key.empty()) continue;
-        if (const OptionSpec* option = option_of(alias, option_table())) {
+        if (const OptionSpec* option = option_of(alias, option_table()); option != nullptr && alias.form == "{}") {
             foreign.aliases.emplace_back(alias.key, option);
         } else {
             foreign.without_effect.push_back(alias.key);
         }
     }
     return options_from_file(option_table(), path, foreign, &warnings);
+}
+
+Status set_config(std::span<const std::pair<std::string, std::string>> pairs, const Environment& environment) {
+    const std::filesystem::path path = config_path(environment);
+    if (path.empty()) return Error{ErrorKind::usage, "there is no place for a configuration file", "set HOME or LUCEBOX_CONFIG"};
+    LUCEBOX_TRY(std::string text, current_text(path));
+    for (const auto& [name, value] : pairs) {
+        LUCEBOX_TRY(const OptionSpec* spec, option_of_key(name));
+        LUCEBOX_TRY(const Options::Value parsed, parse_option({spec, value, OptionOrigin::flag, name}, environment));
+        const std::string key = file_key(*spec);
+        LUCEBOX_TRY(text, edit_toml(text, spec->section, std::string_view(key).substr(key.find('.') + 1), literal_of(parsed, value)));
+    }
+    return write(path, text);
 }
 
 bool changes_config(std::span<const std::string> operands) {

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace lucebox::app {
@@ -22,5 +23,8 @@ Result<std::vector<OptionSetting>> config_file_settings(const Environment& envir
 // `config set|unset|path|edit|reset`, which must work while the file is broken. The first operand is the action.
 bool changes_config(std::span<const std::string> operands);
 Status change_config(std::span<const std::string> operands, const Environment& environment);
+
+// Sets several options at once, silently: all of them are in the file afterwards, or it is as it was.
+Status set_config(std::span<const std::pair<std::string, std::string>> pairs, const Environment& environment);
 
 } // namespace lucebox::app

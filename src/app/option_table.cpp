@@ -20,7 +20,7 @@ constexpr std::array commands{
     CommandSpec{"quantize", "IN OUT", "Write a GGUF with smaller weights."},
     CommandSpec{"bench", "[speculation]", "Measure speed against this machine's memory; or shapes of speculation against plain decoding."},
     CommandSpec{"config", "[ACTION] [KEY[=VALUE]]...", "Show settings and where they came from (list, get), or change the file (set, unset, path, edit, reset)."},
-    CommandSpec{"autotune", "", "Say what this machine's GPU can serve, and why."},
+    CommandSpec{"autotune", "", "Say what this machine's GPU can serve, and why; or measure what is fastest on it (--sweep)."},
     CommandSpec{"smoke", "", "Ask a running server what a client would, and say whether it answers as it should."},
     CommandSpec{"connect", "CLIENT", "Show the settings with which claude, codex, opencode, aider or openwebui finds the running server."},
     CommandSpec{"claude", "[-- ARGUMENT...]", "Start Claude Code with the running server behind it."},
@@ -30,7 +30,7 @@ constexpr std::array commands{
     CommandSpec{"version", "", "Say which build this is."},
 };
 
-constexpr std::string_view with_model = "serve run generate logits draft tokenize bench config";
+constexpr std::string_view with_model = "serve run generate logits draft tokenize bench autotune config";
 constexpr std::string_view with_engine = "serve run config";
 constexpr std::string_view with_runner = "serve run generate logits draft bench config";
 constexpr std::string_view with_sequences = "serve check config";
@@ -48,11 +48,11 @@ constexpr std::array options{
     OptionSpec{"threads", integer, "model", "0", "0..1024", with_runner, "CPU threads; 0: one for each core."},
     OptionSpec{"reference", boolean, "model", "false", "", with_runner, "Use the plain kernels that the fast ones are checked against."},
     OptionSpec{"context", integer, "model", "0", "0..16777216", "serve run check draft config",
-               "Tokens a conversation may hold; 0: what the model was trained for, at most 8192. (draft logits: tokens before the block.)"},
-    OptionSpec{"sequences", integer, "model", "4", "1..256", with_sequences, "Requests that run side by side."},
-    OptionSpec{"vram", number, "model", "", "0..4096", "check", "Plan for a card of this many GiB, which need not be here."},
+               "Tokens a conversation may hold; 0: what suits the card and the model (on a CPU at most 8192). (draft logits: tokens before the block.)"},
+    OptionSpec{"sequences", integer, "model", "4", "1..256", with_sequences, "Requests that run side by side; fewer, unless they were asked for, if only so many fit."},
+    OptionSpec{"vram", number, "model", "", "0..4096", "check autotune", "Plan for a card of this many GiB, which need not be here."},
 
-    OptionSpec{"draft", path, "speculation", "", "", "serve run generate draft bench config",
+    OptionSpec{"draft", path, "speculation", "", "", "serve run generate draft bench autotune config",
                "DFlash draft of the model (GGUF, or safetensors with config.json), or none; "
                "else NAME.dflash.gguf beside NAME.*.gguf, in --models or with the program."},
     OptionSpec{"draft-head", integer, "speculation", "0", "0..16777216", "serve run generate bench config",
@@ -100,13 +100,18 @@ constexpr std::array options{
                "Tokens fed at a time; up to 64 is the decoding path."},
     OptionSpec{"type", text, "data", "Q4_K_M", "", "quantize draft", "Target: a tensor type (Q8_0, Q4_0, Q4_K, Q6_K) or a mix (Q4_K_M)."},
     OptionSpec{"prompt-tokens", integer, "bench", "512", "1..", "bench", "Length of the measured prompt."},
-    OptionSpec{"decode-tokens", integer, "bench", "128", "1..", "bench", "Length of the measured answer."},
+    OptionSpec{"decode-tokens", integer, "bench", "128", "1..", "bench autotune", "Length of the measured answer."},
     OptionSpec{"rewrite-lines", integer, "bench", "0", "0..100000", "bench",
                "bench speculation: instead of twelve tasks, the rewriting of a file with this many lines."},
     OptionSpec{"repetitions", integer, "bench", "5", "1..1000", "bench", "How often each is measured."},
     OptionSpec{"prompts", list, "bench", "", "", "bench", "Further lengths of prompts to measure: 512,2048,8192."},
     OptionSpec{"contexts", list, "bench", "", "", "bench", "Further contexts to decode behind: 8192,32768."},
     OptionSpec{"rows", list, "bench", "", "", "bench", "Steps of so many rows to measure, as a chain and as a tree: 1,16,64."},
+    OptionSpec{"report", path, "bench", "", "", "bench autotune", "File to write the figures to, as JSON."},
+    OptionSpec{"sweep", boolean, "bench", "false", "", "autotune",
+               "Measure candidates with real servers, one after the other, and keep the settings that decode fastest."},
+    OptionSpec{"candidates", list, "bench", "", "", "autotune",
+               "What to measure instead of the tier's: speculation=off,speculation=tree:16+context=8192."},
     OptionSpec{"url", text, "smoke", "", "", asks_server, "Server to ask; the one on this machine if absent."},
     OptionSpec{"timeout", duration, "smoke", "60s", "1s..", asks_server, "How long one answer may take."},
     OptionSpec{"tools", boolean, "smoke", "true", "", "smoke", "Ask for a tool call too, where the server has tools."},

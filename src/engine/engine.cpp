@@ -22,8 +22,6 @@
 namespace lucebox::engine {
 namespace {
 
-constexpr std::size_t default_context = 8192;
-constexpr std::size_t smallest_context = 1024; // that is used without having been asked for
 // A step that others decode in has no more rows than share one arithmetic: their next token does not wait long, and is the
 // one that they would get alone. Longer steps are pieces of one prompt.
 constexpr std::size_t shared_rows = compute::max_tree_rows;
@@ -94,7 +92,7 @@ struct Engine::State {
     Status load_text();
     Status open_draft();
     Status load_draft();
-    Status plan_memory(const model::RunnerOptions& runner_options, bool context_asked_for);
+    Status choose(model::RunnerOptions& runner_options);
 
     void run();
     bool admit();
@@ -139,9 +137,13 @@ Status Engine::State::load_draft() {
     return Ok{};
 }
 
-// Refuses what will not fit before a byte of it is loaded. A context that nobody asked for shrinks to what fits.
-Status Engine::State::plan_memory(const model::RunnerOptions& runner_options, bool context_asked_for) {
-    const std::uint64_t budget = device->memory().available;
+// Decides on what was left open, and refuses what will not fit before a byte of it is loaded.
+Status Engine::State::choose(model::RunnerOptions& runner_options) {
+    const compute::DeviceMemory has = device->memory();
+    const Wish wish = options.wish ? options.wish(device->name(), has) : Wish{};
+    const Shape wanted = wanted_shape({options.context, options.sequences}, wish, info.trained_context);
+    runner_options.context = wanted.context;
+    runner_options.sequences = wanted.sequences;
     std::optional<model::DflashFile> with_draft; // one that cannot be used is load_draft()'s affair
     if (!options.draft.empty()) {
         if (auto opened = model::DflashFile::open(options.draft)) with_draft = std::move(*opened);
@@ -149,15 +151,16 @@ Status Engine::State::plan_memory(const model::RunnerOptions& runner_options, bo
     auto made = MemoryPlanner::create(file, device.get(), runner_options, with_draft ? &*with_draft : nullptr, options.draft_head);
     if (!made && with_draft) made = MemoryPlanner::create(file, device.get(), runner_options);
     LUCEBOX_TRY(const auto planner, std::move(made));
-    LUCEBOX_TRY(plan, planner.plan(options.context));
-    if (budget == 0) return Ok{};
-    Status fits = planner.check(plan, budget);
-    if (fits || context_asked_for) return fits;
-    LUCEBOX_TRY(const std::size_t largest, planner.largest_context(options.context, budget));
-    if (largest < smallest_context) return fits;
-    log_warning("{}: a context of {} tokens is used", fits.error().message, largest);
-    options.context = largest;
-    LUCEBOX_TRY(plan, planner.plan(options.context));
+    LUCEBOX_TRY(Shape shape, fitting_shape(planner, {options.context, options.sequences}, wanted, {has.available, wish.spare}));
+    runner_options.context = options.context = shape.context;
+    runner_options.sequences = options.sequences = shape.sequences;
+    info.choices = wish.choices;
+    info.choices.insert(info.choices.end(), shape.choices.begin(), shape.choices.end());
+    if (wish.tree_budget != 0 && options.speculation.mode == decode::Speculation::Mode::automatic) {
+        options.speculation.budget = std::min(options.speculation.budget, wish.tree_budget);
+        info.choices.push_back({"guesses", fmt::format("at most {} a step", options.speculation.budget), wish.why});
+    }
+    LUCEBOX_TRY(plan, planner.plan(shape.context, shape.sequences));
     return Ok{};
 }
 
@@ -167,22 +170,16 @@ Status Engine::State::load(std::function<void(double)> progress) {
     const std::string context_key = info.architecture + ".context_length";
     LUCEBOX_TRY(const auto trained, file.get_unsigned(context_key));
     info.trained_context = static_cast<std::size_t>(trained.value_or(default_context));
-    const bool asked_for = options.context != 0;
-    if (!asked_for) options.context = std::min(info.trained_context, default_context);
     if (options.context > info.trained_context) {
         return Error{ErrorKind::usage,
                      fmt::format("a context of {} tokens was asked for; the model was trained for {}", options.context,
                                  info.trained_context),
                      fmt::format("use --context {} or less", info.trained_context)};
     }
-    options.sequences = std::max<std::size_t>(options.sequences, 1);
     LUCEBOX_TRY(device, compute::make_device(options.device));
     model::RunnerOptions runner_options;
-    runner_options.context = options.context;
-    runner_options.sequences = options.sequences;
     runner_options.rows = std::max(device->prompt_rows(), shared_rows);
-    LUCEBOX_CHECK(plan_memory(runner_options, asked_for));
-    runner_options.context = options.context;
+    LUCEBOX_CHECK(choose(runner_options));
     LUCEBOX_TRY(runner, model::Runner::load(file, *device, runner_options, std::move(progress)));
     prefixes.emplace(*runner);
     // A GPU computes long pieces of a prompt in another arithmetic than single tokens: what an answer left behind there is

@@ -9,6 +9,7 @@
 #include "compute/devices.h"
 #include "decode/sampler.h"
 #include "decode/speculation.h"
+#include "engine/choose_shape.h"
 #include "text/chat_template.h"
 #include "text/grammar/grammar.h"
 #include "text/grammar/token_trie.h"
@@ -89,7 +90,7 @@ using OnEvent = std::function<void(Event&&)>;
 struct Options {
     std::filesystem::path model;
     std::size_t context = 0;        // tokens per sequence; 0: what the model was trained for, at most 8192 (CPU)
-    std::size_t sequences = 4;      // requests that run side by side
+    std::size_t sequences = 4;      // requests that run side by side; 0: 4, or as many as fit
     std::size_t queue = 64;         // requests that wait; more are refused with ErrorKind::unavailable
     std::size_t client_queue = 0;     // of one client that wait; 0: as many as wait at all
     std::size_t client_sequences = 0; // of one client that run; 0: as many as run at all
@@ -99,6 +100,8 @@ struct Options {
     std::size_t draft_head = 0;     // it guesses among the first so many tokens of the vocabulary; 0: among all
     bool draft_may_not_fit = false; // then one that is of another model is left out, with a warning; else that is an error
     decode::Speculation speculation; // what is guessed never changes the text, only how soon it comes
+    // What to wish for on a device where context or sequences are 0; asked once, while loading. Empty: no wish.
+    std::function<Wish(std::string_view device, const compute::DeviceMemory&)> wish;
 };
 
 struct DraftInfo {
@@ -118,6 +121,7 @@ struct ModelInfo {
     std::size_t layers = 0, width = 0, vocabulary = 0;
     std::size_t trained_context = 0, context = 0;
     std::optional<DraftInfo> draft;
+    std::vector<Choice> choices; // of what was left open, and why
 };
 
 struct Memory { // bytes

@@ -50,9 +50,10 @@ Result<MemoryPlanner> MemoryPlanner::create(const gguf::ModelFile& file, const c
     return planner;
 }
 
-Result<MemoryPlan> MemoryPlanner::plan(std::size_t context) const {
+Result<MemoryPlan> MemoryPlanner::plan(std::size_t context, std::size_t sequences) const {
     cache::CacheOptions options = runner_->cache().options();
     options.capacity = context + compute::max_tree_rows;
+    if (sequences != 0) options.slots = sequences;
     LUCEBOX_TRY(const auto cache, cache::Cache::create(*device_, runner_->model().layers(), options));
     MemoryPlan plan;
     plan.weights = runner_->model().weight_bytes();
@@ -62,18 +63,18 @@ Result<MemoryPlan> MemoryPlanner::plan(std::size_t context) const {
     shapes.rows = runner_->options().rows;
     shapes.context = options.capacity;
     plan.scratch = runner_->scratch_bytes() + device_->prepared_bytes(shapes);
+    plan.context = context;
+    plan.sequences = options.slots;
     if (draft_) {
         LUCEBOX_TRY(const auto draft_cache, cache::Cache::create(*device_, draft_->draft().layers(), options));
         plan.draft = draft_->weight_bytes() + draft_cache.kv_bytes() + draft_->scratch_bytes();
     }
-    plan.context = context;
-    plan.sequences = options.slots;
     return plan;
 }
 
-Result<std::size_t> MemoryPlanner::largest_context(std::size_t most, std::uint64_t budget) const {
+Result<std::size_t> MemoryPlanner::largest_context(std::size_t most, std::uint64_t budget, std::size_t sequences) const {
     const auto fits = [&](std::size_t context) -> Result<bool> {
-        LUCEBOX_TRY(const MemoryPlan planned, plan(context));
+        LUCEBOX_TRY(const MemoryPlan planned, plan(context, sequences));
         return planned.total() <= budget;
     };
     LUCEBOX_TRY(const bool all, fits(most));
@@ -89,7 +90,7 @@ Result<std::size_t> MemoryPlanner::largest_context(std::size_t most, std::uint64
 
 Status MemoryPlanner::check(const MemoryPlan& plan, std::uint64_t budget) const {
     if (plan.total() <= budget) return Ok{};
-    LUCEBOX_TRY(const std::size_t largest, largest_context(plan.context, budget));
+    LUCEBOX_TRY(const std::size_t largest, largest_context(plan.context, budget, plan.sequences));
     const std::string message = fmt::format("{} sequence{} of {} tokens need {:.2f} GiB; {:.2f} are there", plan.sequences,
                                             plan.sequences == 1 ? "" : "s", plan.context, in_gib(plan.total()), in_gib(budget));
     if (largest > 0) return Error{ErrorKind::out_of_memory, message, fmt::format("use --context {} or less", largest)};

@@ -7,6 +7,7 @@
 #include "compute/device.h"
 #include "gguf/model_file.h"
 #include "model/draft_runner.h"
+#include "model/runner.h"
 
 #include <cstdint>
 #include <memory>
@@ -36,9 +37,11 @@ public:
                                         std::size_t draft_head = 0);
 
     std::size_t trained_context() const { return runner_->model().trained_context(); }
-    Result<MemoryPlan> plan(std::size_t context) const;
+    std::size_t sequences() const { return runner_->options().sequences; } // as `options` said
+    // `sequences`: 0: as many as `options` said; at most those.
+    Result<MemoryPlan> plan(std::size_t context, std::size_t sequences = 0) const;
     // The largest context up to `most` that fits `budget` bytes, in steps of 256 tokens; 0: not even the smallest.
-    Result<std::size_t> largest_context(std::size_t most, std::uint64_t budget) const;
+    Result<std::size_t> largest_context(std::size_t most, std::uint64_t budget, std::size_t sequences = 0) const;
     // ErrorKind::out_of_memory, naming what is needed, what is there, and what would fit.
     Status check(const MemoryPlan& plan, std::uint64_t budget) const;
 

@@ -12,10 +12,11 @@ namespace {
 // scratch: a 24 GB card holds 112K tokens of 3-bit keys and values. Under WSL 2 such a card was seen with a few hundred
 // MiB left under long tool traffic, which is too little for scratch, hence less there.
 constexpr std::array table{
-    Tier{.name = "48 GB and more", .least_gb = 48, .context = 131072},
-    Tier{.name = "32 GB", .least_gb = 32, .context = 131072},
-    Tier{.name = "24 GB", .least_gb = 22, .context = 114688, .kv_type = "tq3_0", .lazy_draft = true, .wsl_context = 65536, .wsl_tree_budget = 16},
-    Tier{.name = "12 to 21 GB", .least_gb = 12, .context = 32768, .lazy_draft = true},
+    Tier{.name = "48 GB and more", .least_gb = 48, .context = 131072, .sweep_budgets = {32, 48, 63}},
+    Tier{.name = "32 GB", .least_gb = 32, .context = 131072, .sweep_budgets = {22, 32}},
+    Tier{.name = "24 GB", .least_gb = 22, .context = 114688, .kv_type = "tq3_0", .lazy_draft = true, .wsl_context = 65536, .wsl_tree_budget = 16,
+         .sweep_budgets = {16, 22, 32}},
+    Tier{.name = "12 to 21 GB", .least_gb = 12, .context = 32768, .lazy_draft = true, .sweep_budgets = {8, 16, 22}},
     Tier{.name = "less than 12 GB", .least_gb = 0, .context = 4096, .lazy_draft = true},
 };
 
@@ -59,6 +60,7 @@ Plan plan_for(const TierFacts& facts, const TierFeatures& features) {
     if (facts.wsl && tier.wsl_context != 0) {
         plan.context = tier.wsl_context;
         budget = tier.wsl_tree_budget;
+        plan.wsl = true;
         plan.notes.push_back("under WSL 2 Windows takes a share of the card, so context and tree are smaller");
     }
     if (features.speculative) plan.tree_budget = budget;

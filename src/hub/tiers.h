@@ -4,6 +4,7 @@
 // values, a draft), the plan takes the next best and says so in `notes`. Pure functions of their arguments.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -21,6 +22,7 @@ struct Tier {
     bool lazy_draft = false;    // the draft leaves the card between requests
     std::int64_t wsl_context = 0; // under WSL 2, where Windows takes its share; 0: the same
     int wsl_tree_budget = 0;
+    std::array<int, 3> sweep_budgets = {}; // of trees that are worth measuring on such a card; 0: none
 };
 
 std::span<const Tier> tiers(); // largest first; the last one takes everything
@@ -51,6 +53,7 @@ struct Plan {
     int tree_budget = 0; // 0: no speculative decoding
     std::string kv_type; // empty: the engine's own
     bool lazy_draft = false;
+    bool wsl = false; // less than elsewhere, because of WSL 2
     std::vector<std::string> notes; // why, and what was taken instead of what
 };
 

@@ -80,6 +80,9 @@ class Aliases(Home):
         effective = json.loads(self.ok("config", "--json", environment={"DFLASH_MAX_CTX": "4096", "DFLASH_PORT": "7", "LUCE_PORT": "8"}))
         self.assertEqual(effective["context"], {"value": "4096", "origin": "environment", "where": "DFLASH_MAX_CTX"})
         self.assertEqual(effective["port"]["where"], "LUCE_PORT")
+        effective = json.loads(self.ok("config", "--json", environment={"DFLASH_BUDGET": "16"}))
+        self.assertEqual(effective["speculation"], {"value": "tree:16", "origin": "environment", "where": "DFLASH_BUDGET"})
+        self.refused(64, "said in another way", "speculation.speculation=tree:NUMBER", "config", "set", "dflash.budget=16")
         effective = json.loads(self.ok("config", "--json", environment={"LUCE_PORT": "8", "LUCEBOX_PORT": "9"}))
         self.assertEqual(effective["port"]["where"], "LUCEBOX_PORT")
 

@@ -60,16 +60,43 @@ class HealthCheck(Home):
             self.assertIn(message, done.stderr)
 
 
+MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../data/oracle/llama/model.gguf")
+
+
 class Autotune(Home):
     def test_the_plan_is_json(self):
         plan = json.loads(self.ok("autotune", "--json"))
-        self.assertEqual(set(plan), {"gpu", "vram_mib", "wsl", "tier", "plan", "notes"})
+        self.assertEqual(set(plan), {"gpu", "vram_mib", "wsl", "tier", "plan", "model", "with_model", "notes"})
         self.assertGreaterEqual(plan["plan"]["context"], 4096)
         if plan["gpu"] is None:
             self.assertIn("no GPU is visible here", plan["notes"])
 
+    def test_a_card_that_is_not_here_and_a_model_are_planned_with_the_planners_arithmetic(self):
+        for vram, tier, context in (("23.6", "24 GB", 4096), ("11.7", "12 to 21 GB", 4096), ("8", "less than 12 GB", 4096)):
+            plan = json.loads(self.ok("autotune", "--json", "--vram", vram, "--model", MODEL))
+            self.assertEqual(plan["tier"], tier)
+            self.assertEqual([choice["value"] for choice in plan["with_model"]], [str(context), "4"])
+        self.assertIn("trained for", plan["with_model"][0]["why"] + json.dumps(json.loads(self.ok("autotune", "--json", "--vram", "23.6", "--model", MODEL))))
+        small = json.loads(self.ok("autotune", "--json", "--vram", "0.6", "--model", MODEL))
+        self.assertEqual(small["with_model"], [])
+        self.assertIn("GiB", small["notes"][-1])
+
     def test_the_plan_is_text(self):
         self.assertIn("context", self.ok("autotune"))
+
+
+class Bench(Home):
+    def test_the_report_is_what_json_prints(self):
+        report = self.home + "/report.json"
+        words = ("bench", "--model", MODEL, "--prompt-tokens", "8", "--decode-tokens", "2", "--repetitions", "1", "--report", report)
+        self.assertIn("decode behind", self.ok(*words))
+        with open(report) as file:
+            first = json.load(file)
+        self.assertGreater(first["decode_tokens_per_second"]["median"], 0)
+        printed = json.loads(self.ok(*words, "--json"))
+        with open(report) as file:
+            self.assertEqual(json.load(file), printed)
+        self.refused(66, "/nowhere/report.json", "", *words[:-1], "/nowhere/report.json")
 
 
 class Smoke(Home):

@@ -66,6 +66,8 @@ class Props(Home):
         self.assertTrue(headers["x-lucebox-build"].startswith(version["version"]))
         self.assertEqual(props["host"]["os_pretty"], "Some Linux")
         self.assertEqual(props["host"]["source"], "lucebox.sh")
+        self.assertEqual([choice["setting"] for choice in props["tuning"]], ["context", "sequences"])
+        self.assertTrue(all(choice["why"] for choice in props["tuning"]))
         self.assertIn("PASS", self.ok("smoke", "--url", self.url, timeout=120))
         self.check_the_checker(props)
 

@@ -4,6 +4,7 @@
 // signals; the first SIGTERM or SIGINT drains, a second one cuts.
 #include "app/commands.h"
 #include "app/serving/api_keys.h"
+#include "app/serving/tuning.h"
 #include "base/build_info.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -67,7 +68,8 @@ private:
     }
 
     Status try_load(const Options& options, server::Api& api) {
-        LUCEBOX_TRY(const engine::Options engine_settings, engine_options(options, [this] { return !stop_; }));
+        LUCEBOX_TRY(engine::Options engine_settings, engine_options(options, [this] { return !stop_; }));
+        tune(engine_settings, options);
         std::error_code error;
         const auto bytes = static_cast<double>(std::filesystem::file_size(engine_settings.model, error));
         ProgressBar progress("loading", static_cast<std::uint64_t>(bytes));
@@ -79,6 +81,7 @@ private:
         const engine::ModelInfo& model = engine->model();
         summary_ = fmt::format("{} ({}, {}, context {}, {} at once) on {}", model.name, model.architecture, model.quantisation,
                                model.context, engine->options().sequences, engine->device_name());
+        for (const engine::Choice& choice : model.choices) log_info("{}: {} ({})", choice.setting, choice.value, choice.why);
         log_info("{}", engine->memory_table());
         if (!engine->chat_template()) log_warning("the model has no usable chat template: only /v1/completions will work");
         api.set_ready(server::make_backend(std::move(engine)));

@@ -31,6 +31,14 @@ Result<ServerClient> ServerClient::of(const Options& options) {
     return client;
 }
 
+ServerClient ServerClient::at(std::string url, std::string key, std::chrono::milliseconds timeout) {
+    ServerClient client;
+    client.url_ = std::move(url);
+    client.key_ = std::move(key);
+    client.timeout_ = timeout;
+    return client;
+}
+
 Result<Reply> ServerClient::ask(const std::string& path, const nlohmann::json& body) const {
     const std::unique_ptr<CURL, void (*)(CURL*)> curl(curl_easy_init(), curl_easy_cleanup);
     if (!curl) return Error{ErrorKind::internal, "no HTTP client could be made"};

@@ -21,6 +21,8 @@ public:
     // --url, or the server on this machine; with the first of the keys.
     static Result<ServerClient> of(const Options& options);
 
+    static ServerClient at(std::string url, std::string key, std::chrono::milliseconds timeout);
+
     // GET when `body` is null. An error: nobody answers.
     Result<Reply> ask(const std::string& path, const nlohmann::json& body = nullptr) const;
 

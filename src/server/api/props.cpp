@@ -119,6 +119,14 @@ Json runtime_json(const Backend* backend) {
             {"memory", memory}};
 }
 
+// How settings that nobody gave were chosen.
+Json tuning_json(const Backend* backend) {
+    Json list = Json::array();
+    if (!backend) return list;
+    for (const engine::Choice& choice : backend->model().choices) list.push_back({{"setting", choice.setting}, {"value", choice.value}, {"why", choice.why}});
+    return list;
+}
+
 // What other builds can have and this one has not: present, and off.
 void add_absent_features(Json& props) {
     props["pflash"] = {{"enabled", false},         {"mode", "off"},          {"threshold", Json()},
@@ -194,6 +202,7 @@ Json props_json(const PropsFacts& facts) {
     props["speculative_mode"] = speculative_mode(backend);
     props["speculative"] = speculative_json(backend);
     props["runtime"] = runtime_json(backend);
+    props["tuning"] = tuning_json(backend);
     const engine::Stats stats = facts.backend ? facts.backend->stats() : engine::Stats{};
     const bool reuses = facts.backend && facts.backend->options().reuse_prefixes;
     props["prefix_cache"] = {{"capacity", reuses ? facts.backend->options().sequences : 0},

@@ -1,0 +1,54 @@
+// How many tokens a conversation may hold and how many requests run side by side, where nobody said: what somebody who
+// knows the card wishes for, as far as the model and the memory allow, and the reasons in words.
+//
+// What was asked for is never changed: it fits, or is refused. Of what is open, sequences give way before context does:
+// one long conversation is worth more than several that break off.
+#pragma once
+
+#include "base/result.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace lucebox::engine {
+
+class MemoryPlanner;
+
+struct Choice {
+    std::string setting, value, why;
+};
+
+struct Wish { // 0: none, the engine's own default
+    std::size_t context = 0, sequences = 0;
+    std::size_t tree_budget = 0; // at most so many guesses a step, where speculation decides by itself
+    std::string why;             // of these: "cards of 24 GB"
+    std::uint64_t spare = 0;     // bytes that a choice of ours leaves free
+    std::vector<Choice> choices; // what else was decided, to be told with the rest
+};
+
+struct Asked { // 0: open
+    std::size_t context = 0, sequences = 0;
+};
+
+struct Shape {
+    std::size_t context = 0, sequences = 0;
+    std::vector<Choice> choices; // of the two, in this order; an asked one is told as such
+};
+
+constexpr std::size_t default_sequences = 4;
+constexpr std::size_t default_context = 8192;   // a CPU's prompt of that length takes minutes already
+constexpr std::size_t smallest_context = 1024; // that is chosen
+
+// Before memory is looked at.
+Shape wanted_shape(const Asked& asked, const Wish& wish, std::size_t trained_context);
+
+struct Room { // bytes; available 0: not known, everything fits
+    std::uint64_t available = 0, spare = 0;
+};
+
+// ErrorKind::out_of_memory, with what would fit, if even the least that is open or all that is asked does not.
+Result<Shape> fitting_shape(const MemoryPlanner& planner, const Asked& asked, Shape wanted, const Room& room);
+
+} // namespace lucebox::engine

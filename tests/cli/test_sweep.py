@@ -1,0 +1,109 @@
+"""autotune --sweep: real servers are measured one after the other, and the configuration changes once, at the end, or not at all."""
+import json
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from commandline import BINARY, Home
+
+
+def default_model():
+    done = subprocess.run([BINARY, "models", "--json"], text=True, capture_output=True, check=True)
+    return next(entry["path"] for entry in json.loads(done.stdout) if entry["default"])
+
+
+BEFORE = "# mine\n[server]\nport = 5\n\n[speculation]\nspeculation = \"chain:3\"\n"
+
+
+class Sweep(Home):
+    def setUp(self):
+        super().setUp()
+        self.model = default_model()
+        if self.model is None:
+            self.skipTest("the default model is not on this machine: make models")
+        self.write(BEFORE)
+        self.words = ["autotune", "--sweep", "--model", self.model, "--decode-tokens", "4"]
+
+    def servers(self):
+        """Servers that this test's home started: their log folders are in /tmp, so they are told by their command lines."""
+        found = []
+        for process in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{process}/environ", "rb") as file:
+                    ours = f"HOME={self.home}".encode() in file.read().split(b"\0")
+                with open(f"/proc/{process}/cmdline", "rb") as file:
+                    if ours and b"serve" in file.read().split(b"\0"):
+                        found.append(int(process))
+            except OSError:
+                pass
+        return found
+
+    def test_the_fastest_is_kept_and_told(self):
+        report = self.home + "/report.json"
+        out = json.loads(self.ok(*self.words, "--candidates", "speculation=off,speculation=auto+context=512", "--json", "--report", report, timeout=110))
+        self.assertEqual([each["candidate"] for each in out["sweep"]], ["speculation=off", "speculation=auto+context=512"])
+        rates = {}
+        for each in out["sweep"]:
+            rate = each["decode_tokens_per_second"]
+            self.assertTrue(0 < rate["min"] <= rate["median"] <= rate["max"])
+            self.assertLessEqual(each["tokens"], 12)  # three prompts
+            rates[each["candidate"]] = rate["median"]
+        self.assertEqual(out["fastest"], max(rates, key=rates.get))
+        with open(report) as file:
+            self.assertEqual(json.load(file), out)
+        kept = json.loads(self.ok("config", "--json"))
+        self.assertEqual(kept["port"]["value"], "5")
+        for setting in out["fastest"].split("+"):
+            name, value = setting.split("=")
+            self.assertEqual((kept[name]["value"], kept[name]["origin"]), (value, "file"))
+        self.assertTrue(self.text().startswith("# mine\n"))
+        self.assertEqual(self.servers(), [])
+
+    def test_a_candidate_that_fails_does_not_win_and_none_that_works_changes_nothing(self):
+        done = self.lucebox(*self.words, "--candidates", "context=16000000,draft=/nowhere.gguf", "--json", timeout=110)
+        self.assertEqual(done.returncode, 69, done.stderr)
+        out = json.loads(done.stdout)
+        self.assertIsNone(out["fastest"])
+        self.assertIn("trained for", out["sweep"][0]["problem"])
+        self.assertIn("nowhere.gguf", out["sweep"][1]["problem"])
+        self.assertIn("the configuration is as it was", done.stderr)
+        self.assertEqual(self.text(), BEFORE)
+
+    def stopped_by(self, number):
+        process = subprocess.Popen([BINARY, *self.words, "--candidates", "speculation=off,speculation=auto"], stderr=subprocess.PIPE, text=True,
+                                   env={"PATH": os.environ["PATH"], "HOME": self.home})
+        self.addCleanup(process.stderr.close)
+        self.assertIn("measuring", process.stderr.readline())
+        for _ in range(200):
+            if self.servers():
+                break
+            time.sleep(0.05)
+        self.assertTrue(self.servers())
+        process.send_signal(number)
+        code = process.wait(60)
+        for _ in range(400):
+            if not self.servers():
+                break
+            time.sleep(0.05)
+        self.assertEqual(self.servers(), [])
+        self.assertEqual(self.text(), BEFORE)
+        return code
+
+    def test_an_interrupt_leaves_everything_as_it_was(self):
+        self.assertEqual(self.stopped_by(signal.SIGINT), 130)
+
+    def test_so_does_a_crash(self):
+        self.assertEqual(self.stopped_by(signal.SIGKILL), -signal.SIGKILL)
+
+    def test_mistakes_are_named_before_anything_is_measured(self):
+        self.refused(64, "no setting speculatoin", "lucebox config", *self.words, "--candidates", "speculatoin=off")
+        self.refused(64, "is no NAME=VALUE", "--candidates speculation=off", *self.words, "--candidates", "off")
+        self.refused(64, "--candidates", "", *self.words, "--candidates", "context=many")
+        self.refused(64, "LUCEBOX_SPECULATION sets speculation", "unset LUCEBOX_SPECULATION", *self.words, environment={"LUCEBOX_SPECULATION": "off"})
+        self.refused(66, "not here", "models download", "autotune", "--sweep", "--model", "qwen3.6-27b")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
