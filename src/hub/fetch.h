@@ -4,20 +4,15 @@
 #pragma once
 
 #include "base/result.h"
+#include "hub/part_file.h"
 #include "hub/settings.h"
 
-#include <cstdint>
-#include <filesystem>
-#include <functional>
 #include <map>
 #include <string>
 
 struct sockaddr;
 
 namespace lucebox::hub {
-
-// Told the bytes present so far; false stops the download and keeps the part file.
-using FetchProgress = std::function<bool(std::uint64_t done)>;
 
 // How one request is made, beside what the settings say.
 struct RequestRules {
@@ -30,11 +25,11 @@ struct RequestRules {
 Result<std::string> fetch_text(const HubSettings& settings, const std::string& url, const std::string& accept,
                                std::size_t limit);
 
-// Makes `part` hold exactly `bytes` bytes of `url`, whatever it held before: continues a shorter one by a Range
-// request, starts anew where the server ignores that, tries again after interruptions. The content is not verified
-// here.
-Status fetch_file(const HubSettings& settings, const std::string& url, const std::filesystem::path& part,
-                  std::uint64_t bytes, const FetchProgress& progress, const RequestRules& rules = {});
+// Completes `part` from `url`: continues what is there by Range requests, several side by side while much is missing; starts anew
+// where the server ignores ranges; tries again after interruptions. False of `progress` stops and keeps the part. The content
+// is the caller's to judge, by the part's hash.
+Status fetch_file(const HubSettings& settings, const std::string& url, PartFile& part, const FetchProgress& progress,
+                  const RequestRules& rules = {});
 
 // What a server says of a file without sending it.
 struct HeadAnswer {
@@ -43,6 +38,9 @@ struct HeadAnswer {
     std::map<std::string, std::string> headers; // names in lower case
 };
 Result<HeadAnswer> fetch_head(const HubSettings& settings, const std::string& url, const RequestRules& rules);
+
+// A download's error, with the way out.
+Error network_error(const std::string& url, std::string_view what);
 
 // Whether an address is one that anybody may reach: not loopback, private, link-local, shared (RFC 6598) or multicast.
 bool is_public_address(const sockaddr& address);

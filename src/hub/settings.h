@@ -24,6 +24,8 @@ struct HubSettings {
     int attempts = 5; // in a row without a new byte; an interrupted download goes on where it was
     std::chrono::milliseconds retry_delay = std::chrono::milliseconds(500); // doubles with each attempt
     std::chrono::seconds stall_timeout = std::chrono::seconds(30);          // without a byte
+    int connections = 4;                         // side by side, for ranges of one large file
+    std::uint64_t range_bytes = 8 << 20;         // of each; files of less than two are fetched in one piece
     std::function<bool()> keep_going; // asked about once a second, also while nothing comes; false stops; may be empty
 };
 

@@ -10,6 +10,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <random>
 
@@ -50,7 +51,7 @@ protected:
         settings.allow_local_redirects = true;
         settings.attempts = 2;
         settings.retry_delay = std::chrono::milliseconds(1);
-        settings.stall_timeout = std::chrono::seconds(1);
+        settings.stall_timeout = std::chrono::seconds(10);
     }
     ~HuggingFace() override {
         std::error_code ignored;
@@ -166,6 +167,13 @@ TEST_F(HuggingFace, ACutDownloadGoesOnAlsoWhenItsAddressExpired) {
     bool resumed = false;
     for (const auto& request : storage->requests()) resumed |= request.path.starts_with("/new/big") && request.range && *request.range > 100'000;
     EXPECT_TRUE(resumed);
+}
+
+TEST_F(HuggingFace, LargeFilesComeInRanges) {
+    settings.range_bytes = 60'000;
+    expect_whole(fetch());
+    EXPECT_EQ(std::ranges::count_if(storage->requests(), [](const auto& request) { return request.path == "/blobs/big.gguf" && !request.is_head() && request.range; }), 7);
+    EXPECT_EQ(source_note(folder / "big.gguf")->sha256, sha256_of(target));
 }
 
 TEST_F(HuggingFace, ItLeadsNeitherToPlainHttpNorToPrivateAddresses) {
