@@ -39,6 +39,8 @@ run_in_image() {
     model_mounts
     terminal_arguments
     dflash_variables
+    # Where the default model comes from. It may hold a password, so docker takes it from the environment.
+    [ -z "${PIP_INDEX_URL:-}" ] || FORWARDED+=(-e PIP_INDEX_URL)
     token_file
     ARGV=(docker run --rm --init "${TERMINAL[@]}" --name "$CONTAINER-cli-$$" "${GPU_ARGUMENTS[@]}" "${COMMON[@]}" "${MODEL_MOUNTS[@]}"
         "${TOKEN[@]}" "${FORWARDED[@]}" "$IMAGE" lucebox "$@")
@@ -54,8 +56,18 @@ token_file() {
     [ -n "${HF_TOKEN:-}" ] || return 0
     TOKEN_FILE=$(umask 077 && mktemp "${XDG_RUNTIME_DIR:-/tmp}/lucebox-token.XXXXXX")
     printf '%s\n' "$HF_TOKEN" >"$TOKEN_FILE"
-    trap 'rm -f "$TOKEN_FILE"' EXIT
+    trap at_exit EXIT
     TOKEN=(--mount "$(mount_argument "$TOKEN_FILE" /run/hf-token readonly)" -e HF_TOKEN_PATH=/run/hf-token)
+}
+
+# What must not be left behind, however this ends.
+# shellcheck disable=SC2317 # a trap calls it
+at_exit() {
+    local status=$?
+    trap - EXIT
+    [ -z "${TOKEN_FILE:-}" ] || rm -f "$TOKEN_FILE"
+    [ -z "${SERVICE_STOPPED:-}" ] || service_again
+    exit "$status"
 }
 
 # Asks the running server from inside its own container, where the key is.

@@ -66,19 +66,6 @@ main() {
     esac
 }
 
-# A sweep measures with servers of its own, which need the card for themselves.
-autotune_command() {
-    local word
-    for word in "$@"; do
-        [ "$word" = --sweep ] || continue
-        load_settings
-        probe_all
-        require_docker
-        [ "$(container_state)" != running ] || die 'a server is running, and a sweep needs the GPU for itself' 'lucebox stop, then lucebox autotune --sweep, then lucebox start'
-    done
-    run_in_image autotune "$@"
-}
-
 # Inside the container the server has another port than here.
 connect_command() {
     load_settings

@@ -152,8 +152,8 @@ setup() { new_machine; a_model; }
     has_words -e HF_TOKEN_PATH=/run/hf-token
     run ! ls "$BATS_TEST_TMPDIR"/lucebox-token*
 }
+@test "an index for the default model is named, and what is in it is not told" { PIP_INDEX_URL=https://me:secret@mirror.example/simple lucebox models download; exits 0; docker_run; has_words -e PIP_INDEX_URL; has_no_word '*secret*'; }
 @test "a mirror is told to the container" { HF_ENDPOINT=https://mirror.example lucebox models download; exits 0; docker_run; has_words -e HF_ENDPOINT=https://mirror.example; }
-@test "a sweep goes to the image, unless a server holds the GPU" { lucebox autotune --sweep --json; docker_run; has_words lucebox autotune --sweep --json; echo running >"$FAKE/container.state"; lucebox autotune --sweep; exits 1; says 'lucebox stop'; lucebox autotune; exits 0; }
 @test "smoke asks the running server from inside" { echo running >"$FAKE/container.state"; lucebox smoke --timeout 60; exits 0; run grep -az exec "$FAKE/docker.log"; grep -aq smoke "$FAKE/docker.log"; }
 @test "connect shows the port that clients see" { echo running >"$FAKE/container.state"; LUCEBOX_PORT=8123 lucebox connect aider; exits 0; grep -aq 127.0.0.1:8123 "$FAKE/docker.log"; grep -aq aider "$FAKE/docker.log"; }
 @test "claude without Claude Code" { echo running >"$FAKE/container.state"; lucebox claude; exits 1; says 'lucebox connect claude'; }

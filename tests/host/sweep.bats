@@ -1,0 +1,45 @@
+# A sweep has the card for itself: the service gives way, and comes back whatever happens.
+load machine
+setup() { new_machine; a_model; }
+
+active_unit() { echo active >"$FAKE/unit.state"; }
+# What systemctl was told to do to the unit, in order.
+deeds() { grep -E '^--user (--no-block )?(stop|start|restart) ' "$FAKE/systemctl.log" | cut -d' ' -f2- | tr '\n' ';'; }
+
+@test "a sweep runs in the image, with a configuration that it may write" {
+    lucebox autotune --sweep --json
+    exits 0
+    docker_run
+    has_words lucebox autotune --sweep --json
+    has_words --mount "type=bind,source=$HOME/.lucebox,target=/config"
+    [ -z "$(deeds)" ]
+}
+@test "a service is stopped for it and started again" {
+    active_unit
+    lucebox autotune --sweep
+    exits 0
+    [ "$(deeds)" = 'stop lucebox.service;--no-block start lucebox.service;' ]
+    docker_run
+    has_words lucebox autotune --sweep
+}
+@test "so it is when the sweep fails, and a token is not left behind" {
+    active_unit
+    echo 'no candidate could be measured' >"$FAKE/run.error"
+    echo 69 >"$FAKE/run.exit"
+    HF_TOKEN=hf_x XDG_RUNTIME_DIR=$BATS_TEST_TMPDIR lucebox autotune --sweep
+    exits 69
+    [ "$(deeds)" = 'stop lucebox.service;--no-block start lucebox.service;' ]
+    run ! ls "$BATS_TEST_TMPDIR"/lucebox-token*
+}
+@test "so it is when it is interrupted" {
+    active_unit
+    touch "$FAKE/run.serves"
+    run timeout -s INT 3 env PATH="$MACHINE_PATH" "$LUCEBOX" autotune --sweep
+    exits 124
+    local i
+    for i in $(seq 100); do [[ $(deeds) != *start* ]] || break; sleep 0.05; done
+    [ "$(deeds)" = 'stop lucebox.service;--no-block start lucebox.service;' ]
+}
+@test "a server in the foreground is not taken away" { echo running >"$FAKE/container.state"; lucebox autotune --sweep; exits 1; says 'Ctrl-C'; [ -z "$(deeds)" ]; }
+@test "a plan disturbs nobody" { active_unit; echo running >"$FAKE/container.state"; lucebox autotune; exits 0; [ -z "$(deeds)" ]; }
+@test "without the image the service is left alone" { active_unit; touch "$FAKE/image.missing"; lucebox autotune --sweep; exits 1; says 'lucebox pull'; [ -z "$(deeds)" ]; }
