@@ -145,6 +145,20 @@ class Presets(ModelsHome):
         self.assertFalse(entry["servable"])
         self.assertEqual(entry["bytes"], len(self.content))
 
+    def test_what_is_pinned_is_told_and_what_is_not_is_null(self):
+        entries = {entry["name"]: entry for entry in json.loads(self.ok("models", "--json"))}
+        for file in entries["smollm2-135m-instruct"]["files"]:
+            self.assertRegex(file["sha256"], "^[0-9a-f]{64}$")
+            self.assertGreater(file["bytes"], 0)
+        target, draft = entries["qwen3.6-27b"]["files"]
+        self.assertEqual((target["repository"], target["path"], target["branch"]), ("unsloth/Qwen3.6-27B-GGUF", self.TARGET, "main"))
+        self.assertEqual(draft["path"], self.DRAFT)
+        for name in ("gemma-4-26b", "gemma-4-31b", "laguna-xs.2", "qwen3.6-moe"):
+            for file in entries[name]["files"]:
+                self.assertEqual(set(file), {"repository", "path", "branch", "revision", "bytes", "sha256"})
+                self.assertTrue(file["sha256"] is None or len(file["sha256"]) == 64)
+        self.assertEqual([len(entries[name]["files"]) for name in ("gemma-4-31b", "laguna-xs.2", "qwen3.6-moe")], [2, 1, 1])
+
     def test_what_is_not_there_is_explained(self):
         self.refused(66, "google_gemma-4-31B-it-Q4_K_M.gguf", "models import", "models", "download", "gemma-4-31b", environment=self.online)
         self.refused(69, "cannot fetch", "network", "models", "download", "gemma-4-31b", environment={"HF_ENDPOINT": "http://127.0.0.1:1"})

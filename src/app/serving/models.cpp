@@ -24,6 +24,26 @@ std::string state_of(const hub::ModelEntry& entry) {
     return "not here yet";
 }
 
+using Json = nlohmann::ordered_json;
+
+Json or_null(std::string_view text) { return text.empty() ? Json() : Json(text); }
+Json or_null(std::uint64_t number) { return number == 0 ? Json() : Json(number); }
+
+// Where the files of a known model come from and what they must be, as far as the registry pins it: null is not pinned.
+Json files_of(const hub::Model& model) {
+    Json files = Json::array();
+    for (const hub::Wheel& wheel : model.wheels) {
+        files.push_back({{"package", wheel.package}, {"path", wheel.filename}, {"bytes", wheel.bytes}, {"sha256", wheel.sha256}});
+    }
+    for (const hub::RepositoryFile& file : {model.target, model.draft}) {
+        if (file.repository.empty()) continue;
+        const bool commit = file.revision.size() == 40 && file.revision.find_first_not_of("0123456789abcdef") == std::string_view::npos;
+        files.push_back({{"repository", file.repository}, {"path", file.path}, {"branch", commit ? Json() : Json(file.revision)}, {"revision", commit ? Json(file.revision) : Json()},
+                         {"bytes", or_null(file.bytes)}, {"sha256", or_null(file.sha256)}});
+    }
+    return files;
+}
+
 } // namespace
 
 Result<std::filesystem::path> chosen_model(const Options& options, std::function<bool()> keep_going) {
@@ -38,18 +58,20 @@ Status models(const Invocation& invocation) {
     }
     const auto entries = hub::list_models(settings_of(invocation.options));
     if (invocation.options.boolean("json")) {
-        auto json = nlohmann::ordered_json::array();
+        Json json = Json::array();
         for (const hub::ModelEntry& entry : entries) {
+            const hub::Model* known = hub::find_model(entry.name);
             json.push_back({{"name", entry.name},
                             {"about", entry.about},
                             {"licence", entry.licence},
                             {"bytes", entry.bytes},
-                            {"path", entry.path ? nlohmann::ordered_json(entry.path->string()) : nlohmann::ordered_json()},
+                            {"path", entry.path ? Json(entry.path->string()) : Json()},
                             {"fetched_bytes", entry.fetched_bytes},
                             {"servable", entry.unsupported.empty()},
-                            {"default", entry.is_default}});
+                            {"default", entry.is_default},
+                            {"files", known != nullptr ? files_of(*known) : Json::array()}});
         }
-        fmt::print("{}\n", json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+        fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
         return Ok{};
     }
     const auto bold = wants_colours(1) ? fmt::text_style(fmt::emphasis::bold) : fmt::text_style{};
