@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 
 try:
@@ -113,7 +114,14 @@ class Workflow(unittest.TestCase):
                     self.assertTrue(os.access(os.path.join(REPOSITORY, path), os.X_OK), path)
 
     def test_nothing_is_pushed_before_it_was_tried(self):
-        self.assertIn("smoke", self.jobs["publish"]["needs"])
+        self.assertEqual(self.jobs["publish"]["needs"], ["plan", "smoke", "reproducible"])
+        self.assertIn("tools/ci-image.sh smoke", str(self.jobs["smoke"]))
+        self.assertIn("tools/reproducible.sh", str(self.jobs["reproducible"]))
+
+    def test_what_is_pushed_is_attested(self):
+        script = read("tools/ci-image.sh")
+        self.assertRegex(script, r"--push --sbom=true --provenance=mode=max")
+        self.assertIn("tools/ci-image.sh reclaim", str(self.jobs["publish"]))
 
     def test_needs_name_jobs(self):
         for job in self.jobs.values():
@@ -153,6 +161,44 @@ class OneList(unittest.TestCase):
         self.assertEqual(arches("90"), "90a-real;90-virtual")
         for wrong in ("", "70", "sm_86", "86;x", "$(id)"):
             self.assertEqual(arches(wrong), 64, wrong)
+
+    def compiled(self, arches):
+        """What image/compile.sh asks of CMake, and what it leaves, where cmake and strip only take notes."""
+        with tempfile.TemporaryDirectory() as folder:
+            for name, does in (("cmake", f'mkdir -p {folder}/build; echo program >{folder}/build/lucebox'), ("strip", ":")):
+                with open(f"{folder}/{name}", "w") as file:
+                    file.write(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >>{folder}/log\n{does}\n')
+                os.chmod(f"{folder}/{name}", 0o755)
+            done = subprocess.run([REPOSITORY + "/image/compile.sh", arches, folder + "/out/lucebox"], text=True, capture_output=True,
+                                  env={"PATH": folder + ":" + os.environ["PATH"], "BUILD_FOLDER": folder + "/build"})
+            if done.returncode != 0:
+                return done.returncode
+            self.assertTrue(os.path.exists(folder + "/out/lucebox"))
+            with open(folder + "/log") as file:
+                return file.read().replace(folder, "").splitlines()
+
+    def test_the_fat_build_is_the_same_with_another_argument(self):
+        every, cpu = self.compiled(FULL), self.compiled("")
+        self.assertIn("-DLUCEBOX_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=75-real;80-real;86-real;89-real;90a-real;120", every[0])
+        self.assertEqual(every[0].replace(" -DLUCEBOX_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=75-real;80-real;86-real;89-real;90a-real;120", ""), cpu[0])
+        self.assertEqual(every[1:], cpu[1:])
+        self.assertIn("-DCMAKE_BUILD_TYPE=Release", cpu[0])
+        self.assertIn("strip --strip-unneeded /out/lucebox", cpu)
+        self.assertNotEqual(self.compiled("sm_86"), 0)
+
+    def test_stage_one_alone_compiles_and_the_last_stage_is_what_it_laid_out(self):
+        for path in ("Dockerfile", "Dockerfile.rocm"):
+            text = re.sub(r"\\\n", " ", read(path))
+            last = text[text.rindex("\nFROM "):]
+            self.assertRegex(last, r"FROM scratch\nCOPY --from=[\w-]+ /rootfs /\n", path)
+            self.assertNotRegex(last, r"(?m)^(RUN|ADD)\b", path)  # there is nothing to run
+            for line in ('USER 65532:65532', 'ENTRYPOINT ["/usr/bin/lucebox", "entry"]', '"/usr/bin/lucebox", "healthcheck"'):
+                self.assertIn(line, last, path)
+            for name in ("revision", "version", "created", "licenses", "source"):
+                self.assertIn(f"org.opencontainers.image.{name}=", last, path)
+        # Where the driver is only a stub, nothing may link it: the program opens it when it starts.
+        self.assertNotRegex(read("CMakeLists.txt") + read("image/compile.sh"), r"CUDA::cuda_driver|-lcuda\b|CUDA::nvml|-lnvidia-ml")
+        self.assertNotRegex(read("CMakeLists.txt"), r"CUDA::cudart\b(?!_static)|CUDA::cublas")
 
     def test_arguments_of_bake_are_arguments_of_the_dockerfile(self):
         bake = read("docker-bake.hcl")
