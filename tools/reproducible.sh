@@ -8,6 +8,9 @@ against=
 if [ "${1:-}" = --against ]; then
     against=$(realpath "$2")
     shift 2
+    # A copy of the source is no repository: the commit that is baked in comes from here.
+    GIT_SHA=$("$against" version --json | sed -n 's/.*"git_sha": *"\([^"]*\)".*/\1/p')
+    export GIT_SHA
 fi
 jobs=${1:-$(nproc)}
 [ $# -eq 0 ] || shift

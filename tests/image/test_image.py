@@ -15,6 +15,7 @@ import urllib.request
 sys.path.insert(0, os.path.dirname(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../cli"))
 import container  # noqa: E402
+import first_hour  # noqa: E402
 import schema  # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -254,50 +255,10 @@ class Manners(unittest.TestCase):
         self.assertEqual(probe.returncode, 69)
 
 
-class Wrapper(unittest.TestCase):
-    """The host wrapper against this image: `docker` is a shim that runs it with what this file uses."""
+class FirstHour(first_hour.FirstHour):
+    """As the documentation tells it, with this image."""
 
-    def setUp(self):
-        self.folder = os.path.join(WORK, "wrapper")
-        shutil.rmtree(self.folder, ignore_errors=True)
-        os.makedirs(self.folder + "/bin")
-        os.symlink(os.path.join(HERE, "docker"), self.folder + "/bin/docker")
-        self.port = free_port()
-        self.environment = {**container.ENVIRONMENT, "PATH": self.folder + "/bin:" + os.environ["PATH"], "HOME": self.folder, "SHIM": self.folder,
-                            "LUCEBOX_IMAGE": "localhost/lucebox-hub", "LUCEBOX_PORT": str(self.port), "LUCEBOX_DEVICE": "cpu",
-                            "LUCEBOX_MODELS": model_folder(), "NO_COLOR": "1"}
-
-    def lucebox(self, *words, timeout=60):
-        return subprocess.run([REPOSITORY + "/host/lucebox", *words], env=self.environment, text=True, capture_output=True, timeout=timeout,
-                              stdin=subprocess.DEVNULL)
-
-    def test_the_first_hour(self):
-        check = self.lucebox("check")
-        self.assertEqual(check.returncode, 0, check.stdout + check.stderr)
-        models = self.lucebox("models", "--json")
-        self.assertEqual(models.returncode, 0, models.stderr)
-        here = [entry for entry in json.loads(models.stdout) if entry["path"]]
-        self.assertEqual([os.path.basename(entry["path"]) for entry in here], [MODEL])
-
-        with open(self.folder + "/log", "w") as log:
-            serve = subprocess.Popen([REPOSITORY + "/host/lucebox", "serve", "--cpu"], env=self.environment, stdout=log, stderr=log,
-                                     stdin=subprocess.DEVNULL)
-        try:
-            for _ in range(600):
-                with open(self.folder + "/log") as log:
-                    said = log.read()
-                if "ready at" in said or serve.poll() is not None:
-                    break
-                time.sleep(0.1)
-            self.assertIn(f"ready at http://localhost:{self.port}", said)
-            second = self.lucebox("serve", "--cpu")
-            self.assertEqual(second.returncode, 1)
-            self.assertIn("already running", second.stderr)
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/props", timeout=10) as answer:
-                self.assertEqual(json.loads(answer.read())["host"]["source"], "lucebox.sh")
-        finally:
-            serve.terminate()
-            self.assertIn(serve.wait(30), (0, 143))
+    work, repository, program, model_file = WORK, REPOSITORY, BINARY, MODEL
 
 
 if __name__ == "__main__":
