@@ -45,6 +45,7 @@ Result<Cache> Cache::create(std::span<Device* const> devices, const std::vector<
             LUCEBOX_TRY(layer.recurrent.state, floats(layer.state_bytes * options.slots));
             LUCEBOX_TRY(layer.recurrent.conv, floats(layer.conv_bytes * options.slots));
             LUCEBOX_TRY(layer.recurrent.scratch, floats(scratch));
+            cache.snapshot_bytes_ += layer.state_bytes + layer.conv_bytes;
             cache.recurrent_bytes_ += (layer.state_bytes + layer.conv_bytes) * options.slots + scratch;
         }
         cache.layers_.push_back(std::move(layer));
@@ -57,6 +58,26 @@ void Cache::clear(std::size_t slot) {
         if (!layer.recurrent.state) continue;
         layer.device->zero(reinterpret_cast<std::byte*>(layer.recurrent.state) + slot * layer.state_bytes, layer.state_bytes);
         layer.device->zero(reinterpret_cast<std::byte*>(layer.recurrent.conv) + slot * layer.conv_bytes, layer.conv_bytes);
+    }
+}
+
+void Cache::save(std::size_t slot, std::span<std::byte> snapshot) const {
+    for (const Layer& layer : layers_) {
+        if (!layer.recurrent.state) continue;
+        layer.device->download(snapshot.first(layer.state_bytes), reinterpret_cast<const std::byte*>(layer.recurrent.state) + slot * layer.state_bytes);
+        snapshot = snapshot.subspan(layer.state_bytes);
+        layer.device->download(snapshot.first(layer.conv_bytes), reinterpret_cast<const std::byte*>(layer.recurrent.conv) + slot * layer.conv_bytes);
+        snapshot = snapshot.subspan(layer.conv_bytes);
+    }
+}
+
+void Cache::restore(std::size_t slot, std::span<const std::byte> snapshot) {
+    for (const Layer& layer : layers_) {
+        if (!layer.recurrent.state) continue;
+        layer.device->upload(reinterpret_cast<std::byte*>(layer.recurrent.state) + slot * layer.state_bytes, snapshot.first(layer.state_bytes));
+        snapshot = snapshot.subspan(layer.state_bytes);
+        layer.device->upload(reinterpret_cast<std::byte*>(layer.recurrent.conv) + slot * layer.conv_bytes, snapshot.first(layer.conv_bytes));
+        snapshot = snapshot.subspan(layer.conv_bytes);
     }
 }
 

@@ -43,6 +43,10 @@ public:
 
     // A fresh sequence: recurrent state is zero. Keys and values need no clearing.
     void clear(std::size_t slot);
+    // The recurrent state of a slot, for going back to it: recurrent layers hold no past.
+    std::size_t snapshot_bytes() const { return snapshot_bytes_; }
+    void save(std::size_t slot, std::span<std::byte> snapshot) const;
+    void restore(std::size_t slot, std::span<const std::byte> snapshot);
     // Keeps the tokens first + kept[i], as the tokens first + i. `kept` ascending.
     void compact(std::size_t slot, std::size_t first, std::span<const std::int32_t> kept);
 
@@ -57,7 +61,7 @@ private:
 
     std::vector<Layer> layers_;
     CacheOptions options_;
-    std::size_t kv_bytes_ = 0, recurrent_bytes_ = 0;
+    std::size_t kv_bytes_ = 0, recurrent_bytes_ = 0, snapshot_bytes_ = 0;
 };
 
 } // namespace lucebox::cache

@@ -33,6 +33,8 @@ Result<ModelInfo> describe(const gguf::ModelFile& file) {
     info.name = name.value_or(file.path().stem().string());
     info.architecture = architecture.value_or("");
     info.path = file.path();
+    LUCEBOX_TRY(const auto pooling, file.get_unsigned(info.architecture + ".pooling_type"));
+    if (pooling == std::uint64_t{3}) info.pooling = Pooling::last; // as in llama.cpp's llama_pooling_type
     info.file_bytes = file.file_bytes();
     std::map<gguf::TensorType, std::uint64_t> bytes;
     for (const gguf::Tensor& tensor : file.tensors()) {
@@ -211,7 +213,7 @@ bool Engine::State::admit() {
         if (!next) break;
         running.push_back(std::move(*next));
         lock.unlock();
-        const auto [sequence, kept] = prefixes->claim(running.back()->prompt());
+        const auto [sequence, kept] = prefixes->claim(running.back()->reusable_prompt());
         running.back()->start(sequence, kept, *speculator);
         lock.lock();
     }
@@ -269,6 +271,7 @@ void Engine::State::step() {
         generation->fetch(*runner);
         if (device_failed()) return; // what was fetched means nothing
         generated += generation->advance(*runner, sampler, *speculator, options.context);
+        if (const auto end = generation->prompt_piece_end(); end && options.reuse_prefixes && !generation->embeds()) prefixes->mark(generation->sequence(), *end);
     }
     const double seconds = std::chrono::duration<double>(Clock::now() - before).count();
     if (prompt_rows == 0) speculator->observe(rows.size(), seconds);
@@ -291,12 +294,13 @@ void Engine::State::retire() {
         }
         speculation_of_retired.add(speculator->stats(generation->sequence()));
         // What a failed step left behind is not trusted.
-        if (generation->reason() == FinishReason::error || !options.reuse_prefixes) {
+        if (generation->reason() == FinishReason::error || !options.reuse_prefixes || generation->embeds()) {
+            prefixes->forget(generation->sequence());
             runner->close(generation->sequence());
         } else {
             prefixes->rest(generation->sequence(), generation->tokens().first(runner->length(generation->sequence())));
         }
-        (generation->kept() > 0 ? stats.prefix_hits : stats.prefix_misses) += 1;
+        if (!generation->embeds()) (generation->kept() > 0 ? stats.prefix_hits : stats.prefix_misses) += 1;
         stats.prefix_tokens += generation->kept();
         switch (generation->reason()) {
         case FinishReason::cancelled: ++stats.requests_cancelled; break;
@@ -376,7 +380,11 @@ Result<RequestId> Engine::submit(Request request, OnEvent on_event) {
             return Error{ErrorKind::usage, fmt::format("token {} is outside the vocabulary of {}", token, state.info.vocabulary)};
         }
     }
-    if (request.prompt.size() >= state.info.context) {
+    if (request.pooling && request.prompt.size() > state.info.context) {
+        return Error{ErrorKind::usage, fmt::format("the text has {} tokens; the context holds {}", request.prompt.size(), state.info.context),
+                     "shorten the text, or start the server with a larger --context"};
+    }
+    if (!request.pooling && request.prompt.size() >= state.info.context) {
         return Error{ErrorKind::usage, fmt::format("the prompt has {} tokens; the context holds {} with at least one of answer",
                                                    request.prompt.size(), state.info.context),
                      "shorten the prompt, or start the server with a larger --context"};

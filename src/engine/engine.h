@@ -39,6 +39,9 @@ struct Reasoning {
 };
 enum class ReasoningClose { none, natural, soft, hard };
 
+// How a text's final hidden states become one vector: their mean, or the last token's alone.
+enum class Pooling { mean, last };
+
 struct Request {
     std::vector<TokenId> prompt;          // at least one token
     decode::SamplingParams sampling;
@@ -52,6 +55,7 @@ struct Request {
     text::Grammar::Pointer grammar;       // of the answer, behind any reasoning; null: free text
     std::uint64_t client = 0;             // whose it is: clients take turns
     bool background = false;              // lets others go first
+    std::optional<Pooling> pooling;       // nothing is generated: the prompt's embedding is asked for
 };
 
 // Prompt tokens processed so far; sent at most a few times a second, and once with processed == total.
@@ -82,6 +86,7 @@ struct Finished {
     ReasoningClose reasoning_close = ReasoningClose::none;
     Timings timings;
     decode::SpeculationStats speculation;
+    std::vector<float> embedding;            // of Request::pooling: ModelInfo::width numbers, of length 1
 };
 
 using Event = std::variant<Progress, Generated, Finished>;
@@ -120,6 +125,7 @@ struct ModelInfo {
     std::uint64_t file_bytes = 0, parameters = 0;
     std::size_t layers = 0, width = 0, vocabulary = 0;
     std::size_t trained_context = 0, context = 0;
+    Pooling pooling = Pooling::mean; // that its embeddings were trained for, if the file says so
     std::optional<DraftInfo> draft;
     std::vector<Choice> choices; // of what was left open, and why
 };
@@ -146,7 +152,8 @@ public:
     static Result<std::unique_ptr<Engine>> load(const Options& options, std::function<void(double)> progress = {});
     ~Engine();
 
-    // Refuses (usage) a prompt that does not fit the context, naming both numbers; (unavailable) when the queue is full.
+    // Refuses (usage) a prompt that does not fit the context with a token of answer, if one is asked for, naming both numbers;
+    // (unavailable) when the queue is full.
     Result<RequestId> submit(Request request, OnEvent on_event);
     void cancel(RequestId id); // unknown ids are ignored
 

@@ -41,11 +41,15 @@ decode::Speculator::Ask Generation::ask(std::size_t context) const {
 void Generation::add_prompt(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs) {
     first_row_ = rows.size();
     row_count_ = std::min(limit, prompt_left());
+    const bool all = request_.pooling == Pooling::mean;
     for (std::size_t i = 0; i < row_count_; ++i) {
         const auto parent = i == 0 ? -1 : static_cast<std::int32_t>(rows.size()) - 1;
-        rows.push_back({sequence_, request_.prompt[fed_++], parent, false, true});
+        rows.push_back({sequence_, request_.prompt[fed_++], parent, all, true});
     }
-    if (decoding()) { // the prompt's last token: its logits choose the first token of the answer
+    if (all) {
+        output_ = static_cast<std::int64_t>(outputs);
+        outputs += row_count_;
+    } else if (decoding()) { // the prompt's last token: its logits choose the first token of the answer
         rows.back().logits = true;
         output_ = static_cast<std::int64_t>(outputs++);
     }
@@ -77,6 +81,10 @@ void Generation::report_progress() {
 
 void Generation::fetch(model::Runner& runner) {
     if (output_ < 0) return;
+    if (embeds()) {
+        const std::size_t width = runner.model().width(), count = request_.pooling == Pooling::mean ? row_count_ : 1;
+        return pool(runner.states().subspan(static_cast<std::size_t>(output_) * width, count * width));
+    }
     if (best_only_) runner.best(static_cast<std::size_t>(output_));
     else runner.logits(static_cast<std::size_t>(output_));
 }
@@ -87,7 +95,11 @@ std::size_t Generation::advance(model::Runner& runner, decode::Sampler& sampler,
     if (generated_ == 0) report_progress();
     const std::size_t before = generated_;
     path_.assign(1, 0);
-    if (output_ >= 0) walk(runner, sampler, speculator, context);
+    if (embeds()) {
+        if (decoding()) end_with_embedding();
+    } else if (output_ >= 0) {
+        walk(runner, sampler, speculator, context);
+    }
     committed_.clear();
     const auto first = static_cast<std::int32_t>(first_row_);
     if (tree_) {
@@ -106,6 +118,23 @@ std::size_t Generation::advance(model::Runner& runner, decode::Sampler& sampler,
         tell_end();
     }
     return generated_ - before;
+}
+
+// states [rows, width], of the rows of one step.
+void Generation::pool(std::span<const float> states) {
+    const std::size_t width = states.size() / (request_.pooling == Pooling::mean ? row_count_ : 1);
+    pooled_.resize(width);
+    for (std::size_t i = 0; i < states.size(); ++i) pooled_[i % width] += double{states[i]};
+}
+
+// The length is 1 whatever was summed, so that a mean needs no division.
+void Generation::end_with_embedding() {
+    double squares = 0;
+    for (const double value : pooled_) squares += value * value;
+    const double scale = squares > 0 ? 1 / std::sqrt(squares) : 0;
+    Finished finished = finished_by(FinishReason::stop);
+    for (const double value : pooled_) finished.embedding.push_back(static_cast<float>(value * scale));
+    end(std::move(finished));
 }
 
 // From the last chosen token down the tree, as long as the model's choices were guessed.

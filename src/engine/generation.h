@@ -34,6 +34,8 @@ public:
     void set_id(RequestId id) { id_ = id; }
     model::SequenceId sequence() const { return sequence_; }
     bool finished() const { return finished_; }
+    // The prompt's tokens that the step just done has committed to; none if it was not about the prompt.
+    std::optional<std::size_t> prompt_piece_end() const { return row_count_ > 0 && !tree_ ? std::optional(fed_) : std::nullopt; }
     bool decoding() const { return fed_ == request_.prompt.size(); }
     std::size_t prompt_left() const { return request_.prompt.size() - fed_; }
 
@@ -54,7 +56,9 @@ public:
     std::size_t advance(model::Runner& runner, decode::Sampler& sampler, decode::Speculator& speculator, std::size_t context);
     void finish(FinishReason reason, std::optional<Error> error = {});
 
-    std::span<const TokenId> prompt() const { return request_.prompt; }
+    bool embeds() const { return request_.pooling.has_value(); }
+    // What an earlier sequence may hold already: nothing, where every token's state is asked for.
+    std::span<const TokenId> reusable_prompt() const { return embeds() ? std::span<const TokenId>() : std::span<const TokenId>(request_.prompt); }
     std::span<const TokenId> tokens() const { return history_.tokens(); } // prompt and answer
     std::size_t kept() const { return kept_; }
     std::size_t prompt_tokens() const { return request_.prompt.size(); }
@@ -65,6 +69,8 @@ public:
 
 private:
     void report_progress();
+    void pool(std::span<const float> states);
+    void end_with_embedding();
     decode::Sample choose(std::span<float> logits, decode::Sampler& sampler, std::size_t position);
     void take(decode::Sample sample, std::size_t position, std::size_t context);
     void walk(model::Runner& runner, decode::Sampler& sampler, decode::Speculator& speculator, std::size_t context);
@@ -95,6 +101,7 @@ private:
     bool finished_ = false;
     Finished ending_;
     FinishReason reason_ = FinishReason::stop;
+    std::vector<double> pooled_; // the sum of the states so far
 
     Clock::time_point submitted_, started_{}, prompt_done_{}, progress_told_{};
     Timings timings_;

@@ -1,6 +1,7 @@
 // Sequences that have ended and still hold their tokens, so that a request that begins alike need not read them again.
 //
-// Attention keeps every prefix of what it read; recurrent layers only the whole. Results don't depend on how a prompt was
+// Attention keeps every prefix of what it read; recurrent layers only the whole, and what was written down of them at the
+// borders of a prompt's pieces. Results don't depend on how a prompt was
 // cut into steps, so what is taken over is bit for bit what reading it again would give. Used by the engine's thread only.
 #pragma once
 
@@ -8,6 +9,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -21,8 +23,12 @@ public:
         model::SequenceId sequence = -1;
         std::size_t kept = 0; // tokens of the prompt that it holds already; less than all
     };
-    // A sequence for `prompt`. The caller has made sure that fewer are running than there are.
+    // A sequence for `prompt`; an empty prompt gets an empty one. The caller has made sure that fewer are running than there are.
     Claim claim(std::span<const model::TokenId> prompt);
+    // Writes down a running sequence's recurrent state behind `length` tokens, if it has any: a prompt's piece ends there.
+    void mark(model::SequenceId sequence, std::size_t length);
+    // The sequence is closed by the caller.
+    void forget(model::SequenceId sequence);
     // Takes a sequence back; `tokens` are those it holds.
     void rest(model::SequenceId sequence, std::span<const model::TokenId> tokens);
 
@@ -30,15 +36,28 @@ public:
     std::size_t tokens() const; // in resting sequences
 
 private:
+    struct Mark {
+        std::size_t length;
+        std::vector<std::byte> state;
+    };
+    using Marks = std::vector<Mark>; // ascending
+    struct Place {
+        std::size_t length = 0;
+        const Mark* mark = nullptr; // null: the sequence goes back there by itself
+    };
+
     struct Resting {
         model::SequenceId sequence;
         std::vector<model::TokenId> tokens;
         std::uint64_t last_use;
     };
-    std::size_t usable(const Resting& resting, std::span<const model::TokenId> prompt) const;
+    Place usable(const Resting& resting, std::span<const model::TokenId> prompt) const;
+    bool go_back(const Resting& resting, const Place& place);
+    const Marks* marks_of(model::SequenceId sequence) const;
 
     model::Runner& runner_;
     std::vector<Resting> resting_;
+    std::map<model::SequenceId, Marks> marks_; // of all sequences
     std::uint64_t uses_ = 0;
 };
 

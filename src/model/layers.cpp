@@ -164,7 +164,7 @@ Vocabulary Vocabulary::load(Loader& loader, std::size_t width, float epsilon, fl
 }
 
 void Vocabulary::head(compute::Device& device, Tensor x, Tensor normed, Tensor logits) const {
-    device.rms_norm(x, norm_, epsilon_, normed);
+    norm(device, x, normed);
     project(device, normed, logits);
 }
 

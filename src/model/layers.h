@@ -120,6 +120,7 @@ public:
     void embed(compute::Device& device, Tensor x) const { device.embed(*embedding_, scale_, x); }
     // x [n, width] -> its final norm in `normed` -> logits [n, size]
     void head(compute::Device& device, Tensor x, Tensor normed, Tensor logits) const;
+    void norm(compute::Device& device, Tensor x, Tensor normed) const { device.rms_norm(x, norm_, epsilon_, normed); }
     // The output matrix alone: a draft shares it, behind a norm of its own.
     void project(compute::Device& device, Tensor normed, Tensor logits) const;
     // The output matrix as it is in the model's file, which must still be open where its values are read.

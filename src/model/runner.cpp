@@ -144,6 +144,24 @@ Status Runner::rewind(SequenceId sequence, std::size_t length) {
     return Ok{};
 }
 
+std::optional<std::vector<std::byte>> Runner::snapshot(SequenceId sequence) const {
+    if (!sequences_[static_cast<std::size_t>(sequence)].pending.empty()) return std::nullopt;
+    std::vector<std::byte> bytes(cache_.snapshot_bytes());
+    cache_.save(static_cast<std::size_t>(sequence), bytes);
+    return bytes;
+}
+
+Status Runner::rewind(SequenceId sequence, std::size_t length, std::span<const std::byte> snapshot) {
+    if (length > this->length(sequence) || snapshot.size() != cache_.snapshot_bytes()) {
+        return usage(fmt::format("sequence {} cannot go back from {} tokens to {}", sequence, this->length(sequence), length));
+    }
+    Sequence& state = sequences_[static_cast<std::size_t>(sequence)];
+    cache_.restore(static_cast<std::size_t>(sequence), snapshot);
+    state.committed = length;
+    state.pending.clear();
+    return Ok{};
+}
+
 Status Runner::check_row(std::span<const Row> rows, std::size_t index) const {
     const Row& row = rows[index];
     const auto sequence = static_cast<std::size_t>(row.sequence);
@@ -295,6 +313,20 @@ std::span<const float> Runner::logits(std::size_t output) {
         logits_here_ = true;
     }
     return {host_logits_.data() + index * vocabulary, vocabulary};
+}
+
+std::span<const float> Runner::states() {
+    const std::size_t width = model_->width(), count = plan_.outputs.size(), padded = device_.padded_rows(count);
+    if (count == 0) return {};
+    host_states_.resize(std::max(host_states_.size(), count * width));
+    const Tensor normed{floats(stages_.back().x), padded, width};
+    plan_.observed = false;
+    device_.begin_step(plan_);
+    model_->vocabulary().norm(device_, {floats(gathered_), padded, width}, normed);
+    device_.end_step();
+    const std::span to(host_states_.data(), count * width);
+    device_.download(std::as_writable_bytes(to), stages_.back().x->data());
+    return to;
 }
 
 TokenId Runner::best(std::size_t output) {

@@ -55,6 +55,12 @@ public:
     // Whether the sequence can go back to its first `length` tokens, and going back. Recurrent layers hold no past.
     bool rewindable(SequenceId sequence, std::size_t length) const;
     Status rewind(SequenceId sequence, std::size_t length);
+    // What a sequence needs to come back to where it stands now, beside the keys and values that it keeps; empty if that is
+    // nothing. Not behind a commit() that recurrent layers have yet to fold in: none then.
+    std::optional<std::vector<std::byte>> snapshot(SequenceId sequence) const;
+    // Back to the first `length` tokens, where the snapshot was taken; the tokens up to there are still the same.
+    Status rewind(SequenceId sequence, std::size_t length, std::span<const std::byte> snapshot);
+    bool has_recurrent_layers() const { return has_recurrent_; }
     std::size_t length(SequenceId sequence) const { return sequences_[static_cast<std::size_t>(sequence)].committed; }
 
     // Rows of a sequence must be neighbours, parents before children. Errors are the caller's (usage) and leave every
@@ -67,6 +73,9 @@ public:
     // The best token of that row, the lower id of equals: less to wait for than its logits.
     TokenId best(std::size_t output);
     std::size_t outputs() const { return plan_.outputs.size(); }
+    // The final hidden states, behind the last norm, of all rows that asked for logits: [outputs, width], valid until the
+    // next call. Not for decoding: the first call allocates.
+    std::span<const float> states();
 
     // Keeps rows of the last step (their indices, a path that begins at the committed end). At most once a sequence and step.
     Status commit(SequenceId sequence, std::span<const std::int32_t> path);
@@ -126,6 +135,7 @@ private:
     std::size_t window_begin_ = 0, window_end_ = 0; // outputs whose logits are on the device
     std::vector<float> host_logits_;                // of the window, if logits_here_
     std::vector<TokenId> host_best_;                // of the window, if best_here_
+    std::vector<float> host_states_;
     bool logits_here_ = false, best_computed_ = false, best_here_ = false;
     std::size_t scratch_bytes_ = 0;
 };

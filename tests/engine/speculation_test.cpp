@@ -148,6 +148,35 @@ TEST(EngineSpeculation, ADraftThatGuessesAmongAFewTokensOnlyChangesNothingElse) 
     EXPECT_LT(accepted, accepted_of_all); // it does leave tokens out
 }
 
+TEST(EngineSpeculation, TextThatIsHeldToAFormIsTheSameAsWithoutGuesses) {
+    // Forms that leave much open, little, and nothing for a while: guesses are right, wrong and forbidden.
+    const char* const forms[] = {"root ::= ([a-z ]{3} [0-9]{2} \"same words again and again, \")*", "root ::= ([0-9] | [a-f])*", "root ::= [^a-m]*"};
+    std::vector<Request> all;
+    for (const char* form : forms) {
+        for (const float temperature : {0.0F, 0.9F}) {
+            Request request = requests()[all.size() % 4];
+            auto grammar = text::Grammar::from_gbnf(form);
+            ASSERT_TRUE(grammar) << grammar.error().message;
+            request.grammar = *grammar;
+            request.sampling.temperature = temperature;
+            request.ignore_end = false;
+            all.push_back(std::move(request));
+        }
+    }
+    Client plain(options("off", false));
+    const auto expected = plain.ask(all);
+    for (const auto& [speculation, draft] : {std::pair{"chain:7", false}, {"auto", true}, {"tree:22", true}}) {
+        Client client(options(speculation, draft));
+        const auto got = client.ask(all);
+        std::uint64_t drafted = 0;
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            expect_same(got[i], expected[i], std::string(speculation) + " " + std::to_string(i));
+            drafted += got[i].finished.speculation.drafted;
+        }
+        EXPECT_TRUE(drafted > 0 || std::string_view(speculation) == "auto") << speculation;
+    }
+}
+
 TEST(EngineSpeculation, StopStringsAndLimitsEndTheTextAtTheSamePlace) {
     Request request = requests()[0];
     Client plain(options("off", false));
