@@ -30,6 +30,7 @@ constexpr std::array table{
     Alias{"DEBUG_THINKING_LOGITS", "dflash.debug_thinking_logits", "", "a diagnosis that was removed"},
     Alias{"FA_WINDOW", "dflash.fa_window", "fa-window", "window of full attention"},
     Alias{"DEFAULT_MAX_TOKENS", "", "default-max-tokens", "length of an answer where a request names none"},
+    Alias{"MODEL_CARDS_DIR", "", "model-cards-dir", "folder of model cards"},
     Alias{"MODEL_NAME", "", "model-name", "under which the model is listed"},
     Alias{"SAMPLED_VERIFY", "", "", "sampled requests are always verified"},
     Alias{"VERBOSE", "", "", "see --log-level"},

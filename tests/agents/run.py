@@ -14,7 +14,7 @@ CLIENTS = {"litellm": ("litellm", [["litellm_calls.py"]]),
            "claude": ("claude-agent-sdk", [["claude_code.py"]]),
            "codex": ("codex-bin", [["codex.py"], ["codex.py", "--without-models"], ["codex.py", "--launcher"]]),
            "aider": ("aider-chat", [["aider.py"]]),
-           "mini": ("mini-swe-agent", [["mini_swe_agent.py"]])}
+           "mini": ("mini-swe-agent", [["mini_swe_agent.py", family] for family in ("qwen3_5", "gemma4", "laguna_xs_2_1")])}
 
 
 def main():

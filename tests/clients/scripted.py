@@ -10,8 +10,19 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = os.environ.get("LUCEBOX_SCRIPTED", str(ROOT / "build/release/tests/scripted_lucebox_server"))
 
 
-def call(name, **arguments):
-    """A call as Qwen 3.5 writes it."""
+def call(name, /, family="qwen3_5", **arguments):
+    """A call as a family's models write it; a family is named as its template."""
+    if family == "gemma4":
+        def write(value):
+            if isinstance(value, str):
+                return f'<|"|>{value}<|"|>'
+            if isinstance(value, dict):
+                return "{" + ",".join(f"{key}:{write(inner)}" for key, inner in value.items()) + "}"
+            return "[" + ",".join(map(write, value)) + "]" if isinstance(value, list) else json.dumps(value)
+        return f"<|tool_call>call:{name}{write(arguments)}<tool_call|>"
+    if family.startswith("laguna"):
+        pairs = (f"<arg_key>{key}</arg_key>\n<arg_value>{value if isinstance(value, str) else json.dumps(value)}</arg_value>\n" for key, value in arguments.items())
+        return f"<tool_call>{name}\n{''.join(pairs)}</tool_call>"
     text = f"<tool_call>\n<function={name}>\n"
     for key, value in arguments.items():
         value = value if isinstance(value, str) else json.dumps(value)
@@ -19,10 +30,15 @@ def call(name, **arguments):
     return text + "</function>\n</tool_call>"
 
 
+# A family's template, and the vocabulary that goes with it.
+FAMILIES = {"qwen3_5": "qwen35", "gemma4": "gemma4", "laguna_xs_2_1": "laguna"}
+
+
 class ScriptedServer:
     """Answers by `rules`, of which tests/scripted/scripted_backend.h tells; prompts() is what the model was given."""
 
-    def __init__(self, rules, *arguments, template="qwen3_5", tokenizer="qwen35"):
+    def __init__(self, rules, *arguments, template="qwen3_5", tokenizer=None):
+        tokenizer = tokenizer or FAMILIES[template]
         self.folder = tempfile.TemporaryDirectory(prefix="scripted-")
         script = Path(self.folder.name) / "script.json"
         script.write_text(json.dumps({"rules": rules}))

@@ -3,10 +3,12 @@ list of what every route keeps to. Against scripted answers, with nothing but th
 
 Promises with a test elsewhere: sdk-1 and sdk-2 are clients/test_sdks.py; ll-1 with litellm itself tests/agents (its words are
 here); api-6 the engine's tests of stop strings, api-12 of speculation; api-14 cli/test_props.py."""
+import base64
 import http.client
 import json
 import socket
 import statistics
+import struct
 import threading
 import time
 import unittest
@@ -237,7 +239,7 @@ class Routes(Case):
             self.json(path)
         for path, body in (("/v1/chat/completions", {"messages": user("Hi")}), ("/v1/completions", {"prompt": "Hi", "max_tokens": 5}), ("/v1/responses", {"input": "Hi"}),
                            ("/v1/messages", {"messages": user("Hi"), "max_tokens": 5}), ("/v1/messages/count_tokens", {"messages": user("Hi")}),
-                           ("/tokenize", {"content": "Hi"}), ("/detokenize", {"tokens": [1]}), ("/apply-template", {"messages": user("Hi")})):
+                           ("/v1/embeddings", {"input": "Hi"}), ("/tokenize", {"content": "Hi"}), ("/detokenize", {"tokens": [1]}), ("/apply-template", {"messages": user("Hi")})):
             self.json(path, body)
             self.assertIn("error", self.json(path, status=405))
         self.assertIn("error", self.json("/v1/nothing", status=404))
@@ -309,10 +311,96 @@ class Routes(Case):
                    "user", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stream_options", "logit_bias", "reasoning_effort", "metadata", "store", "service_tier")
         self.json("/v1/chat/completions", {"model": None, "messages": user("Hi"), **dict.fromkeys(scalars)})
         self.json("/v1/completions", {"prompt": "Hi", "max_tokens": 2, **dict.fromkeys(("temperature", "top_p", "stream", "seed", "stop", "n", "suffix", "echo", "logprobs", "best_of"))})
+        self.json("/v1/embeddings", {"input": "Hi", **dict.fromkeys(("model", "encoding_format", "dimensions", "user", "pooling"))})
         self.json("/v1/responses", {"input": "Hi", **dict.fromkeys(("instructions", "temperature", "top_p", "max_output_tokens", "stream", "store", "reasoning", "tools", "tool_choice",
                                                                     "previous_response_id", "text", "include", "metadata", "truncation", "parallel_tool_calls"))})
         self.json("/v1/messages", {"messages": user("Hi"), "max_tokens": 9, **dict.fromkeys(("system", "temperature", "top_p", "top_k", "stream", "stop_sequences", "tools", "tool_choice",
                                                                                               "thinking", "metadata"))})
+
+
+class Embeddings(Case):
+    def embed(self, given, **more):
+        return self.json("/v1/embeddings", {"model": "any", "input": given, **more})
+
+    def test_vectors_are_unit_long_and_the_same_however_they_are_asked_for(self):
+        answer = self.embed(["one text", "another one"])
+        vectors = [entry["embedding"] for entry in answer["data"]]
+        self.assertEqual([entry["index"] for entry in answer["data"]], [0, 1])
+        self.assertEqual(answer["usage"]["prompt_tokens"], answer["usage"]["total_tokens"])
+        for vector in vectors:
+            self.assertAlmostEqual(sum(number * number for number in vector), 1, places=4)
+        self.assertNotEqual(vectors[0], vectors[1])
+        self.assertEqual(self.embed("one text")["data"][0]["embedding"], vectors[0])
+        tokens = self.json("/tokenize", {"content": "one text", "add_special": True})["tokens"]
+        self.assertEqual(self.embed(tokens)["data"][0]["embedding"], vectors[0])
+        self.assertEqual(self.embed([tokens, tokens])["data"][1]["embedding"], vectors[0])
+        packed = base64.b64decode(self.embed("one text", encoding_format="base64")["data"][0]["embedding"])
+        self.assertEqual(list(struct.unpack(f"<{len(vectors[0])}f", packed)), [struct.unpack("<f", struct.pack("<f", number))[0] for number in vectors[0]])
+        self.assertNotEqual(self.embed("one text", pooling="last")["data"][0]["embedding"], vectors[0])
+
+    def test_more_texts_than_wait_in_the_line_are_embedded(self):
+        data = self.embed([f"text {i % 10}" for i in range(200)])["data"]
+        self.assertEqual(len(data), 200)
+        for i, entry in enumerate(data):
+            self.assertEqual(entry["embedding"], data[i % 10]["embedding"])
+
+    def test_what_cannot_be_done_is_refused_by_name(self):
+        for body, param in (({}, "input"), ({"input": ""}, "input"), ({"input": "a", "dimensions": 7}, "dimensions"), ({"input": "a", "encoding_format": "x"}, "encoding_format")):
+            self.assertEqual(self.json("/v1/embeddings", body, 400)["error"]["param"], param)
+        error = self.json("/v1/embeddings", {"input": ["a", "word " * 150_000]}, 400)["error"]
+        self.assertEqual((error["code"], error["param"]), ("context_length_exceeded", "input"))
+
+
+class OwnCalls(unittest.TestCase):
+    """What the model wrote goes into the next prompt to the letter, however the client wrote it: all of it is found again."""
+    TOOLS = [{"type": "function", "function": {"name": "read_file", "description": "Reads.", "parameters": {"type": "object", "properties": {"path": {"type": "string"}, "lines": {"type": "integer"}}}}}]
+    # Right, but not as the families' templates would write it: the order, the spaces.
+    DRIFTED = {"qwen3_5": "I look.\n<tool_call>\n<function=read_file>\n<parameter=lines>\n 12\n</parameter>\n<parameter=path>\na.txt</parameter>\n</function></tool_call>",
+               "gemma4": 'I look.<|tool_call>call:read_file{path:<|"|>a.txt<|"|>, lines : 12}<tool_call|>',
+               "laguna_xs_2_1": "I look.\n<tool_call>read_file<arg_key>path</arg_key><arg_value>a.txt</arg_value><arg_key>lines</arg_key>\n<arg_value>12</arg_value></tool_call>"}
+
+    def ask(self, server, path, body):
+        address = urlsplit(server.url)
+        connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+        connection.request("POST", path, json.dumps(body))
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        self.assertEqual(answer.status, 200, text)
+        return json.loads(text)
+
+    def test_chat_of_every_family_goes_on_from_all_that_was_read_and_written(self):
+        for family, text in self.DRIFTED.items():
+            with self.subTest(family), ScriptedServer([{"has": ["forty-two"], "say": "It says so."}, {"say": text}], template=family) as server:
+                messages = user("What does a.txt say?")
+                first = self.ask(server, "/v1/chat/completions", {"messages": messages, "tools": self.TOOLS})
+                message = first["choices"][0]["message"]
+                made = message["tool_calls"][0]
+                self.assertEqual(json.loads(made["function"]["arguments"]), {"lines": 12, "path": "a.txt"})
+                made["function"]["arguments"] = json.dumps({"path": "a.txt", "lines": 12})  # as other programs write it
+                messages += [message, {"role": "tool", "tool_call_id": made["id"], "content": "forty-two"}]
+                second = self.ask(server, "/v1/chat/completions", {"messages": messages, "tools": self.TOOLS})
+                self.assertEqual(second["choices"][0]["message"]["content"], "It says so.")
+                self.assertIn(text, server.prompts()[-1][1])
+                before = first["usage"]["prompt_tokens"] + first["usage"]["completion_tokens"]
+                self.assertGreaterEqual(second["usage"]["prompt_tokens_details"]["cached_tokens"], before - 2)
+
+    def test_messages_and_responses_do_the_same(self):
+        with ScriptedServer([{"has": ["forty-two"], "say": "It says so."}, {"say": self.DRIFTED["qwen3_5"]}]) as server:
+            function = self.TOOLS[0]["function"]
+            tools = [{"name": function["name"], "description": function["description"], "input_schema": function["parameters"]}]
+            messages = user("What does a.txt say?")
+            first = self.ask(server, "/v1/messages", {"messages": messages, "tools": tools, "max_tokens": 500})
+            made = first["content"][-1]
+            messages += [{"role": "assistant", "content": first["content"]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": made["id"], "content": "forty-two"}]}]
+            second = self.ask(server, "/v1/messages", {"messages": messages, "tools": tools, "max_tokens": 500})
+            self.assertGreaterEqual(second["usage"]["cache_read_input_tokens"], first["usage"]["input_tokens"] + first["usage"]["cache_read_input_tokens"] + first["usage"]["output_tokens"] - 2)
+            tools = [{"type": "function", **function}]
+            items = [{"role": "user", "content": "And what does a.txt say now?"}]
+            first = self.ask(server, "/v1/responses", {"input": items, "tools": tools})
+            items += first["output"] + [{"type": "function_call_output", "call_id": first["output"][-1]["call_id"], "output": "forty-two"}]
+            second = self.ask(server, "/v1/responses", {"input": items, "tools": tools})
+            self.assertGreaterEqual(second["usage"]["input_tokens_details"]["cached_tokens"], first["usage"]["input_tokens"] + first["usage"]["output_tokens"] - 2)
 
 
 class Queue(Case):
@@ -349,7 +437,7 @@ class Keys(Case):
     arguments = ("--key", "right")
 
     def test_neg_2_a_wrong_key_is_refused_in_each_routes_own_dialect(self):
-        for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/tokenize", "/detokenize", "/apply-template"):
+        for path in ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings", "/tokenize", "/detokenize", "/apply-template"):
             error = self.json(path, {}, 401, Authorization="Bearer wrong")["error"]
             self.assertEqual((error["type"], error["code"]), ("authentication_error", "invalid_api_key"))
         for path in ("/v1/messages", "/v1/messages/count_tokens"):

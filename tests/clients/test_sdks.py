@@ -248,5 +248,21 @@ class Messages(unittest.TestCase):
         self.assertEqual(asked, [tuple(ARGUMENTS.values())])
 
 
+class Embeddings(unittest.TestCase):
+    def test_the_sdk_reads_floats_and_what_it_asks_for_by_itself(self):
+        with ScriptedServer(RULES) as server, openai.OpenAI(base_url=server.url + "/v1", api_key="unused", max_retries=0) as client:
+            packed = client.embeddings.create(model="any", input=["one text", "another"])  # base64 on the wire
+            plain = client.embeddings.create(model="any", input=["one text", "another"], encoding_format="float")
+            self.assertEqual([entry.index for entry in packed.data], [0, 1])
+            for ours, theirs in zip(packed.data, plain.data):
+                self.assertEqual(len(ours.embedding), len(theirs.embedding))
+                for one, other in zip(ours.embedding, theirs.embedding):
+                    self.assertAlmostEqual(float(one), other, places=6)
+            self.assertEqual(packed.usage.prompt_tokens, packed.usage.total_tokens)
+            with self.assertRaises(openai.BadRequestError) as caught:
+                client.embeddings.create(model="any", input="a", dimensions=3)
+            self.assertEqual(caught.exception.param, "dimensions")
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -61,7 +61,7 @@ Result<std::vector<Rule>> read_script(const std::filesystem::path& path) {
 // Where the last message that isn't the answer to come begins; the families write it in their own ways.
 std::string_view last_message(std::string_view prompt) {
     std::size_t begin = 0;
-    for (const std::string_view mark : {"<|im_start|>user", "<|im_start|>tool", "<|turn>user", "<start_of_turn>user"})
+    for (const std::string_view mark : {"<|im_start|>user", "<|im_start|>tool", "<|turn>user", "<start_of_turn>user", "<|tool_response>", "<user>\n", "<tool_response>"})
         if (const std::size_t at = prompt.rfind(mark); at != std::string_view::npos) begin = std::max(begin, at);
     return prompt.substr(begin);
 }

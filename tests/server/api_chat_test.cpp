@@ -224,7 +224,7 @@ TEST_F(ChatApi, RefusesInOpenAisShape) {
     EXPECT_EQ(refusal("{}")["type"], "invalid_request_error");
     EXPECT_TRUE(refusal("{}")["code"].is_null());
     EXPECT_EQ(refusal(chat_body(R"("temperature":"hot")"))["param"], "temperature");
-    EXPECT_EQ(refusal(chat_body(R"("logit_bias":{"262":1})"))["param"], "logit_bias");
+    EXPECT_EQ(refusal(chat_body(R"("logit_bias":{"265":1})"))["param"], "logit_bias");
     const Json image =
         refusal(R"({"messages":[{"role":"user","content":[{"type":"image_url","image_url":{"url":"x"}}]}]})");
     EXPECT_EQ(image["param"], "messages[0].content[0].type");

@@ -36,7 +36,7 @@ TEST_F(CompletionApi, ReadsControlTokensInRawPrompts) {
     EXPECT_THAT(backend->at(0).request.prompt, ElementsAre(FakeTokenizer::kStart, 'x'));
     ASSERT_EQ(complete(R"("prompt":[7,8,261])").status, 200);
     EXPECT_THAT(backend->at(1).request.prompt, ElementsAre(7, 8, 261));
-    const auto refused = complete(R"("prompt":[7,262])");
+    const auto refused = complete(R"("prompt":[7,265])");
     EXPECT_EQ(refused.status, 400);
     EXPECT_EQ(json(refused)["error"]["param"], "prompt");
 }
@@ -83,6 +83,24 @@ TEST_F(CompletionApi, ReportsLogprobsInTheOldShape) {
     const auto list = events(complete(R"("prompt":"x","logprobs":2,"stream":true)").body);
     EXPECT_EQ(list.at(1)["choices"][0]["logprobs"]["text_offset"], Json::parse("[1]"));
     EXPECT_EQ(list.at(2)["choices"][0]["logprobs"]["text_offset"], Json::parse("[3]"));
+}
+
+TEST_F(CompletionApi, FillsInBeforeASuffixWithTheModelsTokens) {
+    backend->words.with_fill_in = true;
+    start();
+    const auto tokens = [&](std::string_view fields) {
+        const auto response = complete(fields);
+        EXPECT_EQ(response.status, 200) << response.body;
+        return backend->at(backend->submitted() - 1).request.prompt;
+    };
+    using Words = FakeTokenizer;
+    EXPECT_THAT(tokens(R"("prompt":"x","suffix":"y")"), ElementsAre(Words::kPrefix, 'x', Words::kSuffix, 'y', Words::kMiddle));
+    EXPECT_THAT(tokens(R"("prompt":[7,8],"suffix":"y")"), ElementsAre(Words::kPrefix, 7, 8, Words::kSuffix, 'y', Words::kMiddle));
+    EXPECT_THAT(tokens(R"("prompt":"x","suffix":"")"), ElementsAre('x'));
+    EXPECT_THAT(tokens(R"("prompt":"","suffix":"y")"), ElementsAre(Words::kPrefix, Words::kSuffix, 'y', Words::kMiddle));
+    // A file that holds a control token's name holds just that.
+    EXPECT_THAT(tokens(R"("prompt":"x","suffix":"<s>")"), ElementsAre(Words::kPrefix, 'x', Words::kSuffix, '<', 's', '>', Words::kMiddle));
+    EXPECT_EQ(json(complete(R"("prompt":"x","suffix":"y","echo":true)"))["choices"][0]["text"], "xé!");
 }
 
 TEST_F(CompletionApi, RefusesByName) {

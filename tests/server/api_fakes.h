@@ -19,7 +19,7 @@ public:
         std::string name;
         text::TokenKind kind;
     };
-    static constexpr text::TokenId kStart = 256, kEnd = 257, kBos = 258, kThink = 259, kAb = 260, kReserved = 261;
+    static constexpr text::TokenId kStart = 256, kEnd = 257, kBos = 258, kThink = 259, kAb = 260, kReserved = 261, kPrefix = 262, kSuffix = 263, kMiddle = 264;
 
     std::vector<text::TokenId> encode(std::string_view text, text::EncodeOptions options) const override {
         std::vector<text::TokenId> ids;
@@ -54,13 +54,17 @@ public:
         return id < 256 ? text::TokenKind::byte : words_[static_cast<std::size_t>(id - 256)].kind;
     }
     std::int32_t vocabulary_size() const override { return static_cast<std::int32_t>(256 + words_.size()); }
-    text::TokenId find(std::string_view) const override { return -1; }
+    text::TokenId find(std::string_view name) const override {
+        for (std::size_t i = 0; with_fill_in && i < words_.size(); ++i)
+            if (words_[i].name == name) return static_cast<text::TokenId>(256 + i);
+        return -1;
+    }
     text::TokenId bos() const override { return with_bos ? kBos : -1; }
     text::TokenId eos() const override { return kEnd; }
     bool adds_bos() const override { return with_bos; }
     std::span<const text::TokenId> end_of_generation() const override { return end_; }
 
-    bool with_bos = false;
+    bool with_bos = false, with_fill_in = false;
 
 private:
     std::vector<Word> words_{{"<|im_start|>", text::TokenKind::control},
@@ -68,7 +72,10 @@ private:
                              {"<s>", text::TokenKind::control},
                              {"</think>", text::TokenKind::user_defined},
                              {"ab", text::TokenKind::normal},
-                             {"<|im_end|>x", text::TokenKind::control}};
+                             {"<|im_end|>x", text::TokenKind::control},
+                             {"<|fim_prefix|>", text::TokenKind::control},
+                             {"<|fim_suffix|>", text::TokenKind::control},
+                             {"<|fim_middle|>", text::TokenKind::control}};
     std::vector<text::TokenId> end_{kEnd};
 };
 
@@ -109,7 +116,7 @@ public:
         info.path = "/models/fake.gguf";
         info.file_bytes = 1234;
         info.parameters = 99;
-        info.vocabulary = 262;
+        info.vocabulary = 265;
         info.trained_context = 4096;
         info.context = 1000;
     }

@@ -261,7 +261,7 @@ TEST_F(InfoApi, OtherPathsAnswerInOpenAisShapeToo) {
     EXPECT_EQ(wrong_method.status, 405);
     EXPECT_THAT(wrong_method.header("allow"), HasSubstr("POST"));
     EXPECT_TRUE(json(wrong_method)["error"].contains("message"));
-    for (const char* path : {"/v1/embeddings", "/v1/rerank", "/v1/messages/batches"})
+    for (const char* path : {"/v1/rerank", "/v1/messages/batches"})
         EXPECT_EQ(post(path, "{}").status, 501) << path;
     EXPECT_EQ(json(get("/slots"))["error"]["code"], "not_implemented");
 }

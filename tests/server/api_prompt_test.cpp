@@ -170,7 +170,7 @@ TEST_F(Prompt, RawPromptsMayHoldControlTokens) {
 }
 
 TEST_F(Prompt, RefusesIdsOutsideTheVocabulary) {
-    EXPECT_THAT(std::get<ApiError>(builder().completion(Tokens{1, 262}, "prompt")).message, HasSubstr("262"));
+    EXPECT_THAT(std::get<ApiError>(builder().completion(Tokens{1, 265}, "prompt")).message, HasSubstr("265"));
     EXPECT_EQ(std::get<ApiError>(builder().completion(Tokens{}, "prompt")).param, "prompt");
     EXPECT_EQ(std::get<Tokens>(builder().completion(Tokens{5, 261}, "prompt")), (Tokens{5, 261}));
 }

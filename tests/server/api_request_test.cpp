@@ -63,6 +63,27 @@ std::string refused_completion(const std::string& fields) {
     return error ? error->param : "accepted";
 }
 
+TEST(ChatRequest, LinesThatChangeWithEveryRequestAreLeftOutOfSystemMessages) {
+    const auto systems = [](std::string_view content, RequestLimits limits = {}) {
+        const Json body{{"messages", Json::array({{{"role", "system"}, {"content", content}}, {{"role", "user"}, {"content", content}}})}};
+        const auto parsed = parse_chat_request(body, limits);
+        const auto* request = std::get_if<ChatRequest>(&parsed);
+        EXPECT_NE(request, nullptr);
+        EXPECT_EQ(request->messages.back()["content"], content) << "a user's words stay";
+        return request->messages.size() == 2 ? request->messages[0]["content"].get<std::string>() : std::string("(none)");
+    };
+    EXPECT_EQ(systems("x-anthropic-billing-header: cch=1;\n\nBe brief.\nAnd kind."), "Be brief.\nAnd kind.");
+    EXPECT_EQ(systems("Be brief.\nx-anthropic-billing-header: cch=1;\nAnd kind."), "Be brief.\nAnd kind.");
+    EXPECT_EQ(systems("x-anthropic-billing-header: cch=1;"), "(none)");
+    EXPECT_EQ(systems("Say x-anthropic-billing-header: as it is"), "Say x-anthropic-billing-header: as it is");
+    RequestLimits none;
+    none.volatile_lines.clear();
+    EXPECT_EQ(systems("x-anthropic-billing-header: cch=1;", none), "x-anthropic-billing-header: cch=1;");
+    RequestLimits own;
+    own.volatile_lines = {"Today is "};
+    EXPECT_EQ(systems("Today is Monday.\nBe brief.", own), "Be brief.");
+}
+
 TEST(RequestJson, SaysWhereItIsMalformed) {
     const auto answer = parse_json(R"({"a": tru})");
     EXPECT_THAT(std::get<ApiError>(answer).message, HasSubstr("byte"));

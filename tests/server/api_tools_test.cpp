@@ -154,14 +154,17 @@ TEST_F(ToolsApi, APromptThatOpensTheThoughtStartsInsideIt) {
 TEST_F(ToolsApi, EffortsBecomeBudgetsThatLeaveRoomForTheReply) {
     backend->render = [](const Json& variables) { return *FakeBackend::chatml(variables) + "<think>\n"; };
     backend->info.context = 60'000;
+    backend->info.architecture = "qwen35"; // at most 32,768 tokens, of which 4,096 are the reply's
     says("x</think>y");
     start();
     const auto budget = [&](const std::string& fields) {
         static_cast<void>(chat(fields));
         return backend->at(backend->submitted() - 1).request.reasoning->budget;
     };
-    EXPECT_EQ(budget(R"("reasoning_effort":"low")"), 32'768u / 8);
-    EXPECT_EQ(budget(R"("reasoning_effort":"medium")"), 32'768u / 2);
+    EXPECT_EQ(budget(R"("reasoning_effort":"low")"), 28'672u / 8);
+    EXPECT_EQ(budget(R"("reasoning_effort":"medium")"), 28'672u / 2);
+    EXPECT_EQ(budget(R"("reasoning_effort":"max")"), 28'672u);
+    EXPECT_EQ(budget(R"("thinking":{"type":"enabled","budget_tokens":50000})"), 28'672u);
     EXPECT_EQ(budget(R"("reasoning_effort":"xhigh")"), budget(R"("reasoning_effort":"x-high")"));
     EXPECT_LT(budget(R"("reasoning_effort":"high","max_tokens":1000)").value(), 501u); // half of a small answer
     EXPECT_FALSE(budget(R"("chat_template_kwargs":{"enable_thinking":true})")); // no limit was asked for

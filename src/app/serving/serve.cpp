@@ -67,6 +67,13 @@ private:
         done_ = true;
     }
 
+    // The operator's own, then beside the model, then what is installed.
+    static std::vector<std::filesystem::path> card_folders(const Options& options, const std::filesystem::path& model) {
+        std::error_code error;
+        const auto program = std::filesystem::read_symlink("/proc/self/exe", error);
+        return {options.path("model-cards-dir"), model.parent_path(), program.parent_path().parent_path() / "share/lucebox/model_cards"};
+    }
+
     Status try_load(const Options& options, server::Api& api) {
         LUCEBOX_TRY(engine::Options engine_settings, engine_options(options, [this] { return !stop_; }));
         tune(engine_settings, options);
@@ -84,7 +91,10 @@ private:
         for (const engine::Choice& choice : model.choices) log_info("{}: {} ({})", choice.setting, choice.value, choice.why);
         log_info("{}", engine->memory_table());
         if (!engine->chat_template()) log_warning("the model has no usable chat template: only /v1/completions will work");
-        api.set_ready(server::make_backend(std::move(engine)));
+        const auto folders = card_folders(options, engine_settings.model);
+        LUCEBOX_TRY(auto card, server::find_model_card(model.name, folders));
+        if (card) log_info("the model's card: {}", card->json.value("name", ""));
+        api.set_ready(server::make_backend(std::move(engine)), std::move(card));
         return Ok{};
     }
 
@@ -144,6 +154,7 @@ Status serve(const Invocation& invocation) {
     LUCEBOX_TRY(server::ServerOptions settings, server_options(options));
     server::ApiOptions api_options;
     api_options.needs_key = !settings.access.api_keys.empty();
+    api_options.limits.volatile_lines = options.list("volatile-lines");
     api_options.body_bytes = settings.limits.body_bytes;
     const Environment environment = process_environment();
     api_options.build = build_info();

@@ -56,6 +56,7 @@ struct Choice {
     engine::FinishReason reason = engine::FinishReason::stop;
     std::optional<std::string> stop_string; // that ended it
     std::size_t generated_tokens = 0, reasoning_tokens = 0;
+    std::vector<text::TokenId> tokens; // all that were generated, if tools were declared
     engine::ReasoningClose reasoning_close = engine::ReasoningClose::none;
 
     bool has_calls() const; // whole ones

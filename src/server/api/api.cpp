@@ -36,6 +36,18 @@ void send_error(Responder& responder, const ApiError& error) {
     responder.respond(status_for(error, responder.request().path), error_headers(error), error_body(error, responder.request()));
 }
 
+Headers told_headers(const std::vector<std::string>& ignored) {
+    std::string names;
+    for (const std::string& name : ignored) {
+        const bool plain = name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
+            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.';
+        });
+        if (plain && names.size() < 1024) names += (names.empty() ? "" : ", ") + name;
+    }
+    if (names.empty()) return {};
+    return {{"x-lucebox-ignored", names}};
+}
+
 std::shared_ptr<const ReadyModel> Api::State::ready() const {
     const std::lock_guard lock(mutex);
     return model;
@@ -62,12 +74,12 @@ void Api::State::with_body(std::shared_ptr<Responder> responder, Work work) {
                        {500, "server_error", "The server failed to handle this request.", "", "internal_error"});
         }
     };
-    bool posted = false;
-    {
-        const std::lock_guard lock(mutex);
-        posted = workers && workers->post(std::move(job));
-    }
-    if (!posted) send_error(*responder, queue_full());
+    if (!post(std::move(job))) send_error(*responder, queue_full());
+}
+
+bool Api::State::post(std::function<void()> job) {
+    const std::lock_guard lock(mutex);
+    return workers && workers->post(std::move(job));
 }
 
 void Api::State::note_usage(const std::string& request_id, const Usage& usage) {
@@ -118,6 +130,7 @@ void Api::add_routes(Router& router) {
     add_info_routes(add, state_);
     add_text_routes(add, state_);
     add_generation_routes(add, state_);
+    add_embedding_routes(add, state_);
 }
 
 std::function<void(const ExchangeRecord&)> Api::observer() {
@@ -133,18 +146,22 @@ void Api::set_failed(const Error& error) {
     state_->failure = error;
 }
 
-void Api::set_ready(std::shared_ptr<Backend> backend) {
+void Api::set_ready(std::shared_ptr<Backend> backend, std::optional<ModelCard> card) {
     RenderTemplate render;
     if (backend->has_chat_template())
         render = [raw = backend.get()](const Json& variables) { return raw->render_chat(variables); };
     const auto& info = backend->model();
     const std::string name = state_->options.model_name.empty() ? info.name : state_->options.model_name;
+    Budgets budgets = card ? card->budgets : family_budgets(info.architecture);
+    RequestLimits limits = state_->options.limits;
+    if (card) limits.defaults = card->sampling;
     // Equal for answers that were computed by the same program from the same weights.
     const std::string build =
         state_->provenance.git_sha.empty() ? state_->provenance.version : state_->provenance.git_sha.substr(0, 12);
     auto ready = std::make_shared<const ReadyModel>(
         ReadyModel{backend, name, fmt::format("lucebox-{}-{}", build, info.quantisation), std::time(nullptr),
-                   PromptBuilder(backend->tokenizer(), std::move(render), backend->chat_template_source())});
+                   PromptBuilder(backend->tokenizer(), std::move(render), backend->chat_template_source()), std::move(card), std::move(budgets),
+                   std::move(limits)});
     const std::lock_guard lock(state_->mutex);
     state_->model = std::move(ready);
 }

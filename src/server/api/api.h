@@ -16,6 +16,7 @@
 
 #include "base/build_info.h"
 #include "server/api/backend.h"
+#include "server/api/model_card.h"
 #include "server/api/request.h"
 #include "server/http/router.h"
 #include "server/http/server.h"
@@ -24,6 +25,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -57,7 +59,7 @@ public:
 
     void set_progress(double progress);  // 0..1, while the model loads
     void set_failed(const Error& error); // it will not load; /health says so
-    void set_ready(std::shared_ptr<Backend> backend);
+    void set_ready(std::shared_ptr<Backend> backend, std::optional<ModelCard> card = {});
 
     struct State;
 

@@ -8,6 +8,7 @@
 #include "server/api/prompt.h"
 #include "server/api/prompts_read.h"
 #include "server/api/props.h"
+#include "server/api/tool_memory.h"
 #include "server/api/workers.h"
 
 #include <atomic>
@@ -24,6 +25,9 @@ struct ReadyModel {
     std::string fingerprint;
     std::int64_t created = 0;
     PromptBuilder prompts;
+    std::optional<ModelCard> card;
+    Budgets budgets;      // the card's, else the family's
+    RequestLimits limits; // with the card's sampling
 };
 
 struct Api::State : std::enable_shared_from_this<Api::State> {
@@ -38,6 +42,8 @@ struct Api::State : std::enable_shared_from_this<Api::State> {
     using Work = std::function<void(const std::shared_ptr<Responder>&, const ReadyModel&, const Json& body)>;
     void with_body(std::shared_ptr<Responder> responder, Work work);
 
+    bool post(std::function<void()> job); // to a worker thread; false: they are too busy
+
     void observe(const ExchangeRecord& record);
     void note_usage(const std::string& request_id, const Usage& usage);
 
@@ -49,6 +55,7 @@ struct Api::State : std::enable_shared_from_this<Api::State> {
 
     PromptsRead prompts_read;
     ResponseStore responses{1024, 64u << 20}; // conversations for previous_response_id: 64 MB
+    ToolMemory tool_memory{50'000, 64u << 20}; // 64 MB: some ten thousand calls
 
     std::atomic<double> progress{0};
     mutable std::mutex mutex;
@@ -61,11 +68,14 @@ struct Api::State : std::enable_shared_from_this<Api::State> {
 
 void send_json(Responder& responder, const Json& json, int status = 200);
 void send_error(Responder& responder, const ApiError& error);
+// Names of fields that had no effect. Only plain names: they go into a header.
+Headers told_headers(const std::vector<std::string>& ignored);
 
 // Each registers its routes with `add`, which also notes the endpoint.
 using AddRoute = std::function<void(std::string_view method, std::string_view pattern, Handler, RouteOptions)>;
 void add_info_routes(const AddRoute& add, const std::shared_ptr<Api::State>& state);
 void add_text_routes(const AddRoute& add, const std::shared_ptr<Api::State>& state);
 void add_generation_routes(const AddRoute& add, const std::shared_ptr<Api::State>& state);
+void add_embedding_routes(const AddRoute& add, const std::shared_ptr<Api::State>& state);
 
 } // namespace lucebox::server

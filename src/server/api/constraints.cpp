@@ -7,9 +7,7 @@ namespace lucebox::server {
 
 namespace {
 
-constexpr std::size_t kMostThinking = 32'768; // what the families' cards give as the longest useful thought
 constexpr std::array kCombining{"additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames", "$ref", "anyOf", "oneOf", "not", "if"};
-constexpr std::size_t kReply = 4096;          // kept for the answer
 
 // References count from the root of the schema they were written for; it now stands at `place` of a larger one.
 Json moved(const Json& schema, const std::string& place) {
@@ -112,17 +110,14 @@ Answer<text::Grammar::Pointer> grammar_of(const ChatRequest& request) {
     return checked(std::move(grammar), must_call ? "tools" : form.param);
 }
 
-ThinkingPlan plan_thinking(const Thinking& thinking, std::size_t room, std::size_t closing_tokens) {
+ThinkingPlan plan_thinking(const Thinking& thinking, const Budgets& budgets, std::size_t room, std::size_t closing_tokens) {
     ThinkingPlan plan{std::nullopt, room};
     if (!thinking.has_budget || !thinking.enabled) return plan;
     // Half of a small answer may be thought, the rest is for the reply.
-    const std::size_t reply = std::min({thinking.reply_budget.value_or(kReply), kReply, room / 2});
-    const std::size_t most = std::min(kMostThinking, room - reply);
-    std::size_t budget = most;
-    if (thinking.budget) budget = *thinking.budget;
-    else if (thinking.effort == "low") budget = kMostThinking / 8;
-    else if (thinking.effort == "medium") budget = kMostThinking / 2;
-    budget = std::min(budget, most);
+    const std::size_t reply = std::min({thinking.reply_budget.value_or(budgets.reply), budgets.reply, room / 2});
+    const std::size_t most = room - reply;
+    const std::size_t wanted = thinking.budget ? std::min(*thinking.budget, budgets.thinking) : budgets.tier(thinking.effort);
+    const std::size_t budget = std::min(wanted, most);
     // The words that close a thought are part of the room too.
     const std::size_t closed_in_room = most > closing_tokens ? most - closing_tokens : 0;
     plan.budget = std::min(budget, closed_in_room);

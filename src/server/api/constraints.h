@@ -1,6 +1,7 @@
 // From what a request asks of its answer to what the engine enforces: grammars and the length of reasoning.
 #pragma once
 
+#include "server/api/model_card.h"
 #include "server/api/prompt.h"
 #include "text/grammar/grammar.h"
 
@@ -15,6 +16,6 @@ struct ThinkingPlan {
     std::optional<std::size_t> budget; // of reasoning tokens
     std::size_t most_tokens = 0;       // of the whole answer
 };
-ThinkingPlan plan_thinking(const Thinking& thinking, std::size_t room, std::size_t closing_tokens);
+ThinkingPlan plan_thinking(const Thinking& thinking, const Budgets& budgets, std::size_t room, std::size_t closing_tokens);
 
 } // namespace lucebox::server

@@ -135,6 +135,16 @@ std::string ControlText::unmarked(std::string_view text, std::string_view mark) 
     return result += text;
 }
 
+std::size_t ControlText::last_name(std::string_view text, std::size_t from) const {
+    std::size_t last = std::string_view::npos;
+    for (std::size_t i = from; i < text.size();) {
+        const std::size_t bytes = match_at(text, i);
+        if (bytes > 0) last = i;
+        i += std::max<std::size_t>(bytes, 1);
+    }
+    return last;
+}
+
 std::vector<text::TokenId> ControlText::encode(std::string_view text, std::string_view mark) const {
     if (mark.empty() || text.find(mark) == std::string_view::npos)
         return tokenizer_.encode(text, {.parse_special = true});

@@ -44,6 +44,9 @@ public:
     Json marked_strings(const Json& json, std::string_view mark) const; // all strings and keys within
     static std::string unmarked(std::string_view text, std::string_view mark);
 
+    // Where the last control token's name in rendered text begins, not before `from`; npos: none.
+    std::size_t last_name(std::string_view text, std::size_t from) const;
+
     // Ids of rendered text, as described above.
     std::vector<text::TokenId> encode(std::string_view text, std::string_view mark) const;
 

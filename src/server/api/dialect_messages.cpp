@@ -1,15 +1,17 @@
 // Anthropic's Messages as a chat request.
 #include "server/api/dialects.h"
 
+#include "server/api/request.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 namespace lucebox::server {
 
 namespace {
 
-constexpr std::string_view kBillingLine = "x-anthropic-billing-header:"; // differs in every request of one conversation
 constexpr const char* kNoImage = "[image omitted]";
 
 std::string text_of(const Json& block) {
@@ -77,7 +79,6 @@ private:
         const Json* system = fields_.any("system");
         std::string text;
         const auto add = [&](std::string block) {
-            if (block.starts_with(kBillingLine)) block.erase(0, std::min(block.find('\n'), block.size() - 1) + 1);
             if (!text.empty() && !block.empty()) text += "\n\n";
             text += block;
         };
@@ -231,6 +232,17 @@ private:
 };
 
 } // namespace
+
+std::vector<std::string> ignored_in_messages(const Json& body) {
+    static constexpr auto read = std::to_array<std::string_view>(
+        {"model", "messages", "max_tokens", "stream", "system", "temperature", "top_p", "top_k", "thinking", "seed", "chat_template_kwargs",
+         "stop_sequences", "tools", "tool_choice", "output_format", "output_config", "thread"});
+    auto ignored = ignored_fields(body, read);
+    if (const auto tools = body.find("tools"); tools != body.end() && tools->is_array())
+        for (const Json& tool : *tools)
+            if (tool.is_object() && !tool.contains("input_schema")) ignored.push_back("tools." + type_of(tool));
+    return ignored;
+}
 
 Answer<Json> chat_body_of_messages(const Json& body, bool counts) {
     try {

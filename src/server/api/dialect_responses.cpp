@@ -1,9 +1,12 @@
 // OpenAI's Responses as a chat request, and the conversations that previous_response_id refers to.
 #include "server/api/dialects.h"
 
+#include "server/api/request.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 namespace lucebox::server {
 
@@ -175,6 +178,19 @@ private:
 };
 
 } // namespace
+
+std::vector<std::string> ignored_in_responses(const Json& body) {
+    static constexpr auto read = std::to_array<std::string_view>(
+        {"model", "input", "instructions", "stream", "temperature", "top_p", "top_k", "min_p", "seed", "chat_template_kwargs", "max_output_tokens",
+         "store", "reasoning", "text", "tools", "tool_choice", "parallel_tool_calls", "previous_response_id", "metadata"});
+    auto ignored = ignored_fields(body, read);
+    if (const auto tools = body.find("tools"); tools != body.end() && tools->is_array())
+        for (const Json& tool : *tools) {
+            const std::string type = tool.is_object() ? string_of(tool, "type") : "";
+            if (type != "function" && type != "custom" && type != "namespace") ignored.push_back("tools." + type);
+        }
+    return ignored;
+}
 
 Answer<ResponsesInput> chat_body_of_responses(const Json& body, const Json& before) {
     try {

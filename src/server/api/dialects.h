@@ -11,11 +11,16 @@
 #include <set>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 namespace lucebox::server {
 
 // Anthropic's /v1/messages. `counts`: only the prompt matters (count_tokens).
 Answer<Json> chat_body_of_messages(const Json& body, bool counts);
+
+// Fields of a body that nobody reads, and kinds of tools ("tools.web_search") that are left out.
+std::vector<std::string> ignored_in_messages(const Json& body);
+std::vector<std::string> ignored_in_responses(const Json& body);
 
 struct ResponsesInput {
     Json body;                       // of a chat request

@@ -115,6 +115,7 @@ bool Generation::handle(std::size_t choice, Event&& event) {
         if (!state.first_token) state.first_token = std::chrono::duration<double>(Clock::now() - begin_).count();
         if (gone_ || answered_ || state.cut) return true; // already cancelled
         if (state.parser && state.parser->in_reasoning()) ++state.choice.reasoning_tokens;
+        if (plan_.output && !plan_.output->tools->empty()) state.choice.tokens.push_back(generated->sample.token);
         if (plan_.logprobs) state.pending.push_back(std::move(generated->sample));
         if (!generated->text.empty()) show(choice, generated->text);
         if (state.cut && state.id) complete_early_.push_back(*state.id);

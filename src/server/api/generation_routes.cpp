@@ -69,7 +69,7 @@ struct Order {
 };
 
 // All choices of all prompts. Each has its own seed, derived from the request's, so that choices differ.
-Answer<std::vector<engine::Request>> plan_choices(Order& order, std::size_t context) {
+Answer<std::vector<engine::Request>> plan_choices(Order& order, std::size_t context, std::size_t usual_tokens) {
     const GenerationOptions& options = order.options;
     const std::uint64_t seed = options.seed.value_or(random_bits());
     std::vector<engine::Request> choices;
@@ -81,7 +81,7 @@ Answer<std::vector<engine::Request>> plan_choices(Order& order, std::size_t cont
             request.prompt = i + 1 < options.n ? prompt : std::move(prompt);
             request.sampling = options.sampling;
             request.sampling.seed = seed + i;
-            request.max_tokens = options.max_tokens.value_or(std::numeric_limits<std::size_t>::max());
+            request.max_tokens = options.max_tokens.value_or(usual_tokens);
             request.stop = options.stop;
             request.logprobs = options.logprobs;
             request.top_logprobs = options.top_logprobs;
@@ -103,7 +103,9 @@ void generate(const StatePointer& state, const std::shared_ptr<Responder>& respo
     if (const auto error = check_vocabulary(order.options, tokenizer)) return send_error(*responder, *error);
     order.format.prompt_tokens = order.prompts.front().size();
     order.client = responder->request().client;
-    auto choices = plan_choices(order, model.backend->model().context);
+    // Without a card an answer may take all that the context holds.
+    const std::size_t usual_tokens = model.card ? model.budgets.answer : std::numeric_limits<std::size_t>::max();
+    auto choices = plan_choices(order, model.backend->model().context, usual_tokens);
     if (const auto* error = std::get_if<ApiError>(&choices)) return send_error(*responder, *error);
 
     const GenerationOptions& options = order.options;
@@ -136,19 +138,6 @@ void generate(const StatePointer& state, const std::shared_ptr<Responder>& respo
 
 std::string new_id(const Dialect& dialect) { return fmt::format("{}{:016x}", dialect.id_prefix, random_bits()); }
 
-// Names of fields that had no effect. Only plain names: they go into a header.
-Headers told_headers(const std::vector<std::string>& ignored) {
-    std::string names;
-    for (const std::string& name : ignored) {
-        const bool plain = name.size() <= 64 && std::all_of(name.begin(), name.end(), [](char c) {
-            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-        });
-        if (plain && names.size() < 1024) names += (names.empty() ? "" : ", ") + name;
-    }
-    if (names.empty()) return {};
-    return {{"x-lucebox-ignored", names}};
-}
-
 // What a chat program asks for beside the conversation, titles and the like: Open WebUI begins all of that with these
 // words. The person waits for the next answer, not for that.
 bool is_background(const Json& messages) {
@@ -164,12 +153,25 @@ struct ChatExtras {
     std::function<void(std::span<const Choice>)> on_complete;
 };
 
+// A turn that called tools, as the next request's history will have it. One that was cut off, or that a stop string ended,
+// is not what the model would have written.
+void remember(ToolMemory& memory, const TurnPlace& place, const Choice& choice) {
+    if (choice.calls.empty() || choice.reason != engine::FinishReason::stop || choice.stop_string) return;
+    RememberedTurn turn{place, choice.tokens, choice.text, Json::array(), !choice.reasoning.empty()};
+    for (const ToolCall& call : choice.calls) {
+        auto arguments = parse_json(call.arguments);
+        if (call.broken || !std::holds_alternative<Json>(arguments)) return;
+        turn.calls.push_back({{"id", call.id}, {"name", call.name}, {"arguments", std::move(std::get<Json>(arguments))}});
+    }
+    memory.put(std::move(turn));
+}
+
 void run_chat(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, ChatRequest& request,
               const Dialect& dialect, ChatExtras extras) {
     auto grammar = grammar_of(request);
     if (const auto* error = std::get_if<ApiError>(&grammar)) return send_error(*responder, *error);
     const bool is_held = std::get<text::Grammar::Pointer>(grammar) != nullptr;
-    auto answer = model.prompts.chat(request, is_held || request.thinking.has_budget);
+    auto answer = model.prompts.chat(request, is_held || request.thinking.has_budget, &state->tool_memory);
     if (const auto* error = std::get_if<ApiError>(&answer)) return send_error(*responder, *error);
     auto& prompt = std::get<ChatPrompt>(answer);
 
@@ -187,15 +189,22 @@ void run_chat(const StatePointer& state, const std::shared_ptr<Responder>& respo
     if (prompt.opens_reasoning) {
         engine::Reasoning reasoning;
         reasoning.close = style.reasoning.close;
-        reasoning.closing = model.backend->tokenizer().encode(style.closes, {.parse_special = true});
+        const bool has_words = model.card && model.card->closing.find(style.reasoning.close) != std::string::npos;
+        reasoning.closing = model.backend->tokenizer().encode(has_words ? model.card->closing : style.closes, {.parse_special = true});
         reasoning.soft_ratio = static_cast<float>(request.thinking.soft_ratio);
         const std::size_t context = model.backend->model().context;
         const std::size_t space = context - std::min(context, prompt.tokens.size());
-        const auto plan = plan_thinking(request.thinking, std::min(space, request.options.max_tokens.value_or(space)), reasoning.closing.size());
+        const auto plan = plan_thinking(request.thinking, model.budgets, std::min(space, request.options.max_tokens.value_or(space)), reasoning.closing.size());
         reasoning.budget = plan.budget;
         if (request.thinking.budget && plan.most_tokens > 0) request.options.max_tokens = plan.most_tokens;
         order.format.reports_reasoning = request.thinking.has_budget;
         order.reasoning = std::move(reasoning);
+    }
+    if (has_tools && !prompt.place.opening.empty()) {
+        order.on_complete = [state, place = std::move(prompt.place), then = std::move(order.on_complete)](std::span<const Choice> choices) {
+            for (const Choice& choice : choices) remember(state->tool_memory, place, choice);
+            if (then) then(choices);
+        };
     }
     order.format.hides_reasoning = request.thinking.hidden;
     order.prompts.push_back(std::move(prompt.tokens));
@@ -203,7 +212,7 @@ void run_chat(const StatePointer& state, const std::shared_ptr<Responder>& respo
 }
 
 void chat(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, const Json& body) {
-    auto parsed = parse_chat_request(body, state->options.limits);
+    auto parsed = parse_chat_request(body, model.limits);
     if (const auto* error = std::get_if<ApiError>(&parsed)) return send_error(*responder, *error);
     run_chat(state, responder, model, std::get<ChatRequest>(parsed), kChat, {{}, told_headers(ignored_fields(body)), new_id(kChat), {}});
 }
@@ -211,18 +220,19 @@ void chat(const StatePointer& state, const std::shared_ptr<Responder>& responder
 void messages(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, const Json& body) {
     auto translated = chat_body_of_messages(body, false);
     if (const auto* error = std::get_if<ApiError>(&translated)) return send_error(*responder, *error);
-    auto parsed = parse_chat_request(std::get<Json>(translated), state->options.limits);
+    auto parsed = parse_chat_request(std::get<Json>(translated), model.limits);
     if (const auto* error = std::get_if<ApiError>(&parsed)) return send_error(*responder, *error);
-    const Headers headers{{"request-id", responder->request().id}};
+    Headers headers = told_headers(ignored_in_messages(body));
+    headers.emplace_back("request-id", responder->request().id);
     run_chat(state, responder, model, std::get<ChatRequest>(parsed), kMessages, {{}, headers, new_id(kMessages), {}});
 }
 
 void count_tokens(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, const Json& body) {
     auto translated = chat_body_of_messages(body, true);
     if (const auto* error = std::get_if<ApiError>(&translated)) return send_error(*responder, *error);
-    auto parsed = parse_chat_request(std::get<Json>(translated), state->options.limits);
+    auto parsed = parse_chat_request(std::get<Json>(translated), model.limits);
     if (const auto* error = std::get_if<ApiError>(&parsed)) return send_error(*responder, *error);
-    auto prompt = model.prompts.chat(std::get<ChatRequest>(parsed));
+    auto prompt = model.prompts.chat(std::get<ChatRequest>(parsed), false, &state->tool_memory);
     if (const auto* error = std::get_if<ApiError>(&prompt)) return send_error(*responder, *error);
     send_json(*responder, {{"input_tokens", std::get<ChatPrompt>(prompt).tokens.size()}});
 }
@@ -252,10 +262,11 @@ void responses(const StatePointer& state, const std::shared_ptr<Responder>& resp
     auto translated = chat_body_of_responses(body, before);
     if (const auto* error = std::get_if<ApiError>(&translated)) return send_error(*responder, *error);
     auto& input = std::get<ResponsesInput>(translated);
-    auto parsed = parse_chat_request(input.body, state->options.limits);
+    auto parsed = parse_chat_request(input.body, model.limits);
     if (const auto* error = std::get_if<ApiError>(&parsed)) return send_error(*responder, *error);
 
     ChatExtras extras;
+    extras.headers = told_headers(ignored_in_responses(body));
     extras.id = new_id(kResponses);
     extras.format.request = body;
     extras.format.request.erase("input");
@@ -270,7 +281,7 @@ void responses(const StatePointer& state, const std::shared_ptr<Responder>& resp
     run_chat(state, responder, model, std::get<ChatRequest>(parsed), kResponses, std::move(extras));
 }
 
-std::string echo_text(const std::variant<std::string, Tokens>& prompt, const text::Tokenizer& tokenizer) {
+std::string echo_text(const TextOrTokens& prompt, const text::Tokenizer& tokenizer) {
     if (const auto* text = std::get_if<std::string>(&prompt)) return *text;
     text::Utf8Stream stream;
     std::string text = stream.push(tokenizer.decode(std::get<Tokens>(prompt), true));
@@ -278,14 +289,15 @@ std::string echo_text(const std::variant<std::string, Tokens>& prompt, const tex
 }
 
 void completion(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, const Json& body) {
-    auto parsed = parse_completion_request(body, state->options.limits);
+    auto parsed = parse_completion_request(body, model.limits);
     if (const auto* error = std::get_if<ApiError>(&parsed)) return send_error(*responder, *error);
     const auto& request = std::get<CompletionRequest>(parsed);
     auto grammar = grammar_of(request.options.form);
     if (const auto* error = std::get_if<ApiError>(&grammar)) return send_error(*responder, *error);
     Order order{kCompletion, request.options, {}, {}, std::get<text::Grammar::Pointer>(grammar), {}, {}, told_headers(ignored_fields(body)), new_id(kCompletion), {}};
     for (const auto& given : request.prompts) {
-        auto tokens = std::holds_alternative<std::string>(given)
+        auto tokens = !request.suffix.empty() ? model.prompts.between(given, request.suffix)
+                      : std::holds_alternative<std::string>(given)
                           ? model.prompts.completion(std::get<std::string>(given))
                           : model.prompts.completion(std::get<Tokens>(given), "prompt");
         if (const auto* error = std::get_if<ApiError>(&tokens)) return send_error(*responder, *error);

@@ -108,9 +108,13 @@ void send_props(const Api::State& state, Responder& responder) {
     facts.provenance = &state.provenance;
     facts.backend = model ? model->backend.get() : nullptr;
     facts.model_name = model ? model->name : state.options.model_name;
-    facts.defaults = state.options.limits.defaults;
+    facts.defaults = model ? model->limits.defaults : state.options.limits.defaults;
+    facts.card = model && model->card ? &*model->card : nullptr;
+    facts.budgets = model ? &model->budgets : nullptr;
     facts.reasons = model && model->prompts.style().reasons();
+    facts.volatile_lines = state.options.limits.volatile_lines;
     facts.needs_key = state.options.needs_key;
+    facts.tool_memory = &state.tool_memory;
     facts.body_bytes = state.options.body_bytes;
     facts.uptime_seconds = uptime.count();
     facts.endpoints = state.endpoints;
@@ -203,7 +207,7 @@ void add_info_routes(const AddRoute& add, const StatePointer& state) {
         send_not_implemented(*responder);
     };
     add("GET", "/slots", refuse, {});
-    for (const char* path : {"/v1/embeddings", "/v1/rerank", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/images/generations",
+    for (const char* path : {"/v1/rerank", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/images/generations",
                              "/v1/moderations", "/v1/messages/batches"})
         add("POST", path, refuse, {});
 }

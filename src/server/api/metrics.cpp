@@ -53,6 +53,11 @@ void Metrics::add_request(std::string_view route, int status) {
     ++requests_[{std::string(route), status}];
 }
 
+void Metrics::add_embedding(std::size_t prompt_tokens) {
+    const std::lock_guard lock(mutex_);
+    prompt_tokens_ += prompt_tokens;
+}
+
 void Metrics::add_generation(const engine::Finished& finished, std::optional<double> first_token) {
     const std::lock_guard lock(mutex_);
     prompt_tokens_ += finished.prompt_tokens;

@@ -34,6 +34,7 @@ class Metrics {
 public:
     // `route`: one of a fixed set, so that clients cannot invent time series.
     void add_request(std::string_view route, int status);
+    void add_embedding(std::size_t prompt_tokens);
     void add_generation(const engine::Finished& finished, std::optional<double> first_token);
 
     // `stats`: null while no model is loaded.

@@ -1,8 +1,11 @@
 #include "server/api/prompt.h"
 
+#include "server/api/answer_format.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 namespace lucebox::server {
 
@@ -88,7 +91,11 @@ ModelStyle style_of_template(std::string_view source) {
 
 PromptBuilder::PromptBuilder(const text::Tokenizer& tokenizer, RenderTemplate render, std::string_view template_source)
     : tokenizer_(tokenizer), render_(std::move(render)), template_source_(template_source),
-      style_(style_of_template(template_source)), knows_developer_(template_source.find("developer") != std::string_view::npos), control_(tokenizer) {}
+      style_(style_of_template(template_source)), knows_developer_(template_source.find("developer") != std::string_view::npos), control_(tokenizer),
+      fill_in_(fill_in_tokens(tokenizer)) {
+    for (const text::TokenId id : tokenizer.end_of_generation())
+        if (std::string name = tokenizer.token_bytes(id, true); !name.empty()) ends_.push_back(std::move(name));
+}
 
 Answer<PromptBuilder::Rendered> PromptBuilder::render(const ChatRequest& request) const {
     if (!render_)
@@ -131,10 +138,29 @@ Result<std::string> PromptBuilder::render_messages(const ChatRequest& request, c
     return render_(variables);
 }
 
-Answer<ChatPrompt> PromptBuilder::chat(const ChatRequest& request, bool must_open) const {
+Answer<ChatPrompt> PromptBuilder::chat(const ChatRequest& request, bool must_open, ToolMemory* memory) const {
+    if (memory != nullptr && render_) {
+        ChatRequest with_places = request;
+        const auto replays = take_out(with_places.messages, *memory);
+        // What goes wrong here goes wrong without, too; then it is said in the client's own terms.
+        if (!replays.empty()) {
+            auto rendered = render(with_places);
+            if (auto* good = std::get_if<Rendered>(&rendered)) {
+                if (auto prompt = finish(request, std::move(*good), must_open, replays)) return std::move(*prompt);
+            }
+        }
+    }
     auto rendered = render(request);
     if (auto* error = std::get_if<ApiError>(&rendered)) return std::move(*error);
-    auto& [text, mark] = std::get<Rendered>(rendered);
+    auto prompt = finish(request, std::move(std::get<Rendered>(rendered)), must_open, {});
+    if (!prompt) return bad_field("messages", "The model's chat template made an empty prompt of the messages.");
+    return std::move(*prompt);
+}
+
+// None: the prompt is empty, or an earlier turn has no place in it.
+std::optional<ChatPrompt> PromptBuilder::finish(const ChatRequest& request, Rendered rendered, bool must_open,
+                                                const std::vector<Replay>& replays) const {
+    auto& [text, mark] = rendered;
     ChatPrompt prompt;
     if (style_.reasons()) {
         const std::size_t end = text.find_last_not_of(" \t\r\n") + 1;
@@ -149,11 +175,91 @@ Answer<ChatPrompt> PromptBuilder::chat(const ChatRequest& request, bool must_ope
         if (prompt.opens_reasoning) text += style_.closes;
         prompt.opens_reasoning = false;
         text += control_.marked(request.prefill, mark);
+    } else {
+        prompt.place = place_of_answer(text, mark);
     }
-    prompt.tokens = control_.encode(text, mark);
+    auto tokens = splice(rendered, replays);
+    if (!tokens) return std::nullopt;
+    prompt.tokens = std::move(*tokens);
+    prompt.replayed = replays.size();
     begin_once(prompt.tokens);
-    if (prompt.tokens.empty()) return bad_field("messages", "The model's chat template made an empty prompt of the messages.");
+    if (prompt.tokens.empty()) return std::nullopt;
     return prompt;
+}
+
+// The last control token that is none of reasoning's, and what follows it, opens a turn; the reasoning's marks are its tail.
+TurnPlace PromptBuilder::place_of_answer(std::string_view text, std::string_view mark) const {
+    constexpr std::size_t longest_opening = 256;
+    const std::size_t from = text.size() - std::min(text.size(), longest_opening);
+    std::size_t tail = text.size();
+    if (style_.reasons()) {
+        const std::size_t opens = text.rfind(style_.reasoning.open);
+        if (opens != std::string_view::npos && opens >= from) {
+            const std::size_t closes = text.find(style_.reasoning.close, opens);
+            const std::size_t end = closes == std::string_view::npos ? opens + style_.reasoning.open.size() : closes + style_.reasoning.close.size();
+            if (text.find_first_not_of(" \t\r\n", end) == std::string_view::npos) tail = opens;
+        }
+        const std::string_view close = style_.reasoning.close; // some families begin an answer without thoughts with the closing mark
+        const std::string_view before = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
+        if (tail == text.size() && before.ends_with(close)) tail = before.size() - close.size();
+    }
+    const std::size_t begin = control_.last_name(text.substr(0, tail), from);
+    if (begin == std::string_view::npos || text.substr(begin).find(mark) != std::string_view::npos) return {};
+    return {std::string(text.substr(begin, tail - begin)), std::string(text.substr(tail))};
+}
+
+// Puts a placeholder into the calls of each message that is remembered.
+std::vector<PromptBuilder::Replay> PromptBuilder::take_out(Json& messages, ToolMemory& memory) {
+    std::size_t behind_user = 0; // the first message of the turn that goes on
+    for (std::size_t i = 0; i < messages.size(); ++i)
+        if (messages[i]["role"] == "user") behind_user = i;
+    std::vector<Replay> replays;
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+        Json& message = messages[i];
+        if (message["role"] != "assistant") continue;
+        auto turn = memory.find(message);
+        if (!turn || turn->place.opening.empty()) continue;
+        // Thoughts of earlier turns are the template's affair, which knows whether the model wants to see them.
+        const bool goes_on = i > behind_user;
+        if (!goes_on && turn->reasoned) continue;
+        Replay replay{std::move(turn), fmt::format("replay{}x{:03}", random_hex(24), replays.size()), goes_on};
+        message["content"] = "";
+        message.erase("reasoning_content");
+        for (Json& call : message["tool_calls"]) call["function"]["arguments"] = Json::object();
+        message["tool_calls"][0]["function"]["arguments"][replay.placeholder] = "";
+        replays.push_back(std::move(replay));
+    }
+    return replays;
+}
+
+// The ids of a rendered text, with the remembered turns in their places; none: one has no place.
+std::optional<std::vector<text::TokenId>> PromptBuilder::splice(const Rendered& rendered, const std::vector<Replay>& replays) const {
+    const std::string_view text = rendered.text;
+    std::vector<text::TokenId> tokens;
+    std::size_t done = 0;
+    for (const Replay& replay : replays) {
+        const auto& [opening, tail] = replay.turn->place;
+        const std::size_t at = text.find(replay.placeholder, done);
+        if (at == std::string_view::npos || text.find(replay.placeholder, at + 1) != std::string_view::npos) return std::nullopt;
+        const std::size_t opens = text.substr(0, at).rfind(opening);
+        if (opens == std::string_view::npos || opens < done) return std::nullopt;
+        const std::size_t begin = opens + opening.size();
+        std::size_t end = std::string_view::npos, inside = std::string_view::npos;
+        for (const std::string& name : ends_) {
+            std::size_t found = text.find(name, at);
+            while (found != std::string_view::npos && text.substr(0, found).ends_with(rendered.mark)) found = text.find(name, found + 1); // a client's word
+            end = std::min(end, found);
+            inside = std::min(inside, text.substr(0, at).find(name, begin));
+        }
+        if (end == std::string_view::npos || inside != std::string_view::npos) return std::nullopt;
+        const auto before = control_.encode(std::string(text.substr(done, begin - done)) + (replay.has_tail ? tail : ""), rendered.mark);
+        tokens.insert(tokens.end(), before.begin(), before.end());
+        tokens.insert(tokens.end(), replay.turn->tokens.begin(), replay.turn->tokens.end());
+        done = end;
+    }
+    const auto rest = control_.encode(text.substr(done), rendered.mark);
+    tokens.insert(tokens.end(), rest.begin(), rest.end());
+    return tokens;
 }
 
 Answer<std::string> PromptBuilder::chat_text(const ChatRequest& request) const {
@@ -178,6 +284,43 @@ Answer<std::vector<text::TokenId>> PromptBuilder::completion(std::vector<text::T
                                                 tokenizer_.vocabulary_size() - 1));
     if (ids.empty()) return bad_field(param, fmt::format("{} holds an empty list of ids.", param));
     return ids;
+}
+
+// Each family has names of its own for what precedes the text before, the text behind, and what is to be written.
+PromptBuilder::FillIn PromptBuilder::fill_in_tokens(const text::Tokenizer& tokenizer) {
+    struct Names {
+        std::string_view prefix, suffix, middle;
+    };
+    static constexpr std::array families{Names{"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"}, // Qwen, CodeGemma
+                                         Names{"<fim_prefix>", "<fim_suffix>", "<fim_middle>"},       // StarCoder, Granite
+                                         Names{"<fim-prefix>", "<fim-suffix>", "<fim-middle>"},
+                                         Names{"<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"}, // DeepSeek
+                                         Names{"▁<PRE>", "▁<SUF>", "▁<MID>"}};                        // Code Llama
+    for (const Names& names : families) {
+        const FillIn tokens{tokenizer.find(names.prefix), tokenizer.find(names.suffix), tokenizer.find(names.middle)};
+        if (tokens.prefix >= 0 && tokens.suffix >= 0 && tokens.middle >= 0) return tokens;
+    }
+    return {};
+}
+
+Answer<std::vector<text::TokenId>> PromptBuilder::between(const TextOrTokens& prompt, std::string_view suffix) const {
+    if (fill_in_.prefix < 0)
+        return unsupported_field("suffix", "This model has no tokens for filling in between two texts; leave suffix out, or load a model "
+                                           "that was trained for it, such as a Qwen coder.");
+    std::vector<text::TokenId> tokens{fill_in_.prefix};
+    const auto add = [&](const std::vector<text::TokenId>& more) { tokens.insert(tokens.end(), more.begin(), more.end()); };
+    if (const auto* ids = std::get_if<std::vector<text::TokenId>>(&prompt)) {
+        auto checked = completion(*ids, "prompt");
+        if (auto* error = std::get_if<ApiError>(&checked)) return std::move(*error);
+        add(*ids);
+    } else {
+        add(tokenizer_.encode(std::get<std::string>(prompt), {.parse_special = false}));
+    }
+    tokens.push_back(fill_in_.suffix);
+    add(tokenizer_.encode(suffix, {.parse_special = false}));
+    tokens.push_back(fill_in_.middle);
+    begin_once(tokens);
+    return tokens;
 }
 
 void PromptBuilder::begin_once(std::vector<text::TokenId>& tokens) const {

@@ -135,17 +135,15 @@ void add_absent_features(Json& props) {
                        {"draft_residency", Json()}};
     props["full_cache"] = {{"enabled", false}, {"capacity", 0},      {"in_use", 0},
                            {"disk_bytes", 0},  {"lifetime_hits", 0}, {"disk_policy", "off"}};
-    props["tool_replay"] = {{"max_entries", 0}, {"max_bytes", 0}, {"current_entries", 0}, {"current_bytes", 0}};
 }
 
+// Unknown while the model loads.
 Json budget_json(const PropsFacts& facts) {
-    const Json context = facts.backend ? Json(facts.backend->model().context) : Json();
-    return {
-        {"model_card_source", Json()},
-        {"default_max_tokens", context}, // as many as the context holds
-        {"hard_limit_reply_budget", Json()},
-        {"think_max_tokens", Json()},
-        {"effort_tiers", {{"low", Json()}, {"medium", Json()}, {"high", Json()}, {"x-high", Json()}, {"max", Json()}}}};
+    if (facts.budgets != nullptr) return facts.budgets->json();
+    Json json = Budgets{}.json();
+    for (auto& [name, value] : json.items()) value = Json();
+    json["effort_tiers"] = {{"low", Json()}, {"medium", Json()}, {"high", Json()}, {"x-high", Json()}, {"max", Json()}};
+    return json;
 }
 
 } // namespace
@@ -185,7 +183,7 @@ Json props_json(const PropsFacts& facts) {
     props["model"] = model_json(facts);
     props["model_alias"] = facts.model_name;
     props["model_path"] = backend ? backend->model().path.string() : "";
-    props["model_card"] = Json();
+    props["model_card"] = facts.card != nullptr ? facts.card->json : Json();
     props["default_generation_settings"] = {{"n_ctx", backend ? Json(backend->model().context) : Json()},
                                             {"temperature", plain(facts.defaults.temperature)},
                                             {"top_p", plain(facts.defaults.top_p)},
@@ -209,7 +207,7 @@ Json props_json(const PropsFacts& facts) {
                              {"in_use", stats.resting},
                              {"lifetime_hits", stats.prefix_hits},
                              {"lifetime_tokens", stats.prefix_tokens},
-                             {"neutralised_lines", Json::array({"x-anthropic-billing-header:"})}};
+                             {"neutralised_lines", facts.volatile_lines}};
     props["sampling"] = {{"capabilities",
                           {{"supports_temperature", true},
                            {"supports_top_p", true},
@@ -218,6 +216,9 @@ Json props_json(const PropsFacts& facts) {
                            {"supports_frequency_penalty", true},
                            {"supports_seed", true}}}};
     add_absent_features(props);
+    const ToolMemory::Size most = facts.tool_memory ? facts.tool_memory->limits() : ToolMemory::Size{};
+    const ToolMemory::Size now = facts.tool_memory ? facts.tool_memory->size() : ToolMemory::Size{};
+    props["tool_replay"] = {{"max_entries", most.entries}, {"max_bytes", most.bytes}, {"current_entries", now.entries}, {"current_bytes", now.bytes}};
     props["daemon"] = {{"alive", true}};
     props["api"] = {{"endpoints", Json(std::vector<std::string>(facts.endpoints.begin(), facts.endpoints.end()))}};
     props["chat_template"] = facts.backend && facts.backend->has_chat_template() ? Json(backend->chat_template_source()) : Json();

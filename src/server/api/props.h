@@ -6,10 +6,13 @@
 #include "base/build_info.h"
 #include "server/api/backend.h"
 #include "server/api/json.h"
+#include "server/api/model_card.h"
+#include "server/api/tool_memory.h"
 
 #include <filesystem>
 #include <span>
 #include <string>
+#include <vector>
 
 namespace lucebox::server {
 
@@ -32,7 +35,11 @@ struct PropsFacts {
     decode::SamplingParams defaults;
     bool reasons = false; // the model's template knows how to think
     bool needs_key = false;
+    const ModelCard* card = nullptr;    // null: none
+    const Budgets* budgets = nullptr;   // null while loading
+    const ToolMemory* tool_memory = nullptr;
     std::size_t body_bytes = 0;
+    std::vector<std::string> volatile_lines;
     double uptime_seconds = 0;
     std::span<const std::string> endpoints; // "POST /v1/chat/completions"
 };

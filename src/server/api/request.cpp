@@ -257,35 +257,32 @@ std::optional<std::vector<text::TokenId>> token_ids(const Json& ids) {
     return tokens;
 }
 
-void read_prompts(Fields& fields, const RequestLimits& limits, CompletionRequest& request) {
-    const char* const shape =
-        "prompt must be a string, an array of strings, an array of token ids, or an array of such "
-        "arrays.";
-    const Json* prompt = fields.any("prompt");
-    if (prompt == nullptr) return fields.refuse("prompt", "prompt is missing.");
-    if (prompt->is_string()) {
-        request.prompts.emplace_back(prompt->get<std::string>());
-        return;
+std::string without_lines(std::string_view text, const std::vector<std::string>& beginnings) {
+    std::string kept;
+    while (!text.empty()) {
+        const std::string_view line = text.substr(0, std::min(text.find('\n'), text.size() - 1) + 1);
+        text.remove_prefix(line.size());
+        const bool is_volatile = std::any_of(beginnings.begin(), beginnings.end(), [&](const std::string& one) { return !one.empty() && line.starts_with(one); });
+        if (!is_volatile) kept += line;
+        else text.remove_prefix(std::min(text.find_first_not_of('\n'), text.size())); // what separated it from the next
     }
-    if (!prompt->is_array() || prompt->empty()) return fields.refuse("prompt", shape);
-    const auto add_tokens = [&](const Json& ids) {
-        if (ids.size() > limits.prompt_tokens)
-            return fields.refuse("prompt", fmt::format("A prompt may have at most {} ids.", limits.prompt_tokens));
-        auto tokens = token_ids(ids);
-        if (!tokens) return fields.refuse("prompt", shape);
-        request.prompts.emplace_back(std::move(*tokens));
-    };
-    if (prompt->front().is_number()) return add_tokens(*prompt);
-    if (prompt->size() > limits.prompts)
-        return fields.refuse("prompt", fmt::format("At most {} prompts are allowed.", limits.prompts));
-    for (const Json& entry : *prompt) {
-        if (entry.is_string())
-            request.prompts.emplace_back(entry.get<std::string>());
-        else if (entry.is_array())
-            add_tokens(entry);
-        else
-            return fields.refuse("prompt", shape);
+    return kept;
+}
+
+void leave_out_volatile_lines(Json& messages, const std::vector<std::string>& beginnings) {
+    if (!messages.is_array()) return;
+    Json kept = Json::array();
+    for (Json& message : messages) {
+        auto content = message.find("content");
+        const bool is_system = message["role"] == "system" || message["role"] == "developer";
+        if (is_system && content != message.end() && content->is_string()) {
+            std::string text = without_lines(content->get_ref<const std::string&>(), beginnings);
+            if (text.empty() && !content->get_ref<const std::string&>().empty()) continue; // it was nothing else
+            *content = std::move(text);
+        }
+        kept.push_back(std::move(message));
     }
+    messages = std::move(kept);
 }
 
 template <class Request>
@@ -296,12 +293,43 @@ Answer<Request> finished(const Fields& fields, Request&& request) {
 
 } // namespace
 
+std::vector<TextOrTokens> read_texts(Fields& fields, const std::string& name, std::size_t most, std::size_t most_tokens) {
+    const std::string shape = name + " must be a string, an array of strings, an array of token ids, or an array of such arrays.";
+    std::vector<TextOrTokens> texts;
+    const auto refuse = [&](const std::string& why) {
+        fields.refuse(name, why);
+        return std::vector<TextOrTokens>();
+    };
+    const auto add_tokens = [&](const Json& ids) {
+        auto tokens = token_ids(ids);
+        if (ids.size() > most_tokens) fields.refuse(name, fmt::format("{} may have at most {} ids.", name, most_tokens));
+        else if (!tokens) fields.refuse(name, shape);
+        else texts.emplace_back(std::move(*tokens));
+    };
+    const Json* given = fields.any(name);
+    if (given == nullptr) return refuse(name + " is missing.");
+    if (given->is_string()) return {given->get<std::string>()};
+    if (!given->is_array() || given->empty()) return refuse(shape);
+    if (given->front().is_number()) {
+        add_tokens(*given);
+        return texts;
+    }
+    if (given->size() > most) return refuse(fmt::format("{} has {} entries; at most {} are allowed.", name, given->size(), most));
+    for (const Json& entry : *given) {
+        if (entry.is_string()) texts.emplace_back(entry.get<std::string>());
+        else if (entry.is_array()) add_tokens(entry);
+        else return refuse(shape);
+    }
+    return texts;
+}
+
 Answer<ChatRequest> parse_chat_request(const Json& body, const RequestLimits& limits) {
     Fields fields(body);
     ChatRequest request;
     read_common(fields, limits, request.options);
     read_chat_logprobs(fields, request.options);
     request.messages = read_messages(fields, limits.messages);
+    if (!fields.error()) leave_out_volatile_lines(request.messages, limits.volatile_lines);
     request.tools = read_tools(fields, limits.tools);
     request.tool_choice = read_tool_choice(fields, request.tools);
     request.one_call = !fields.boolean("parallel_tool_calls").value_or(true);
@@ -324,30 +352,33 @@ Answer<CompletionRequest> parse_completion_request(const Json& body, const Reque
     request.echo = fields.boolean("echo").value_or(false);
     if (request.echo && options.logprobs)
         fields.fail(unsupported_field("echo", "echo together with logprobs is not supported: prompts have none."));
-    if (!fields.string("suffix").value_or("").empty())
-        fields.fail(unsupported_field("suffix", "suffix is not supported."));
+    request.suffix = fields.string("suffix").value_or("");
     if (const auto best = fields.integer("best_of", 1, kMost); best && static_cast<std::size_t>(*best) != options.n)
         fields.fail(unsupported_field("best_of", "best_of other than n is not supported."));
-    read_prompts(fields, limits, request);
+    request.prompts = read_texts(fields, "prompt", limits.prompts, limits.prompt_tokens);
     if (request.prompts.size() * options.n > limits.sequences)
         fields.refuse("n", fmt::format("{} prompts with n = {} make more than {} choices.", request.prompts.size(),
                                        options.n, limits.sequences));
     return finished(fields, std::move(request));
 }
 
+std::vector<std::string> ignored_fields(const Json& body, std::span<const std::string_view> read) {
+    std::vector<std::string> ignored;
+    if (!body.is_object()) return ignored;
+    for (const auto& [key, value] : body.items())
+        if (!value.is_null() && std::find(read.begin(), read.end(), key) == read.end()) ignored.push_back(key);
+    return ignored;
+}
+
 std::vector<std::string> ignored_fields(const Json& body) {
-    static constexpr std::array known{
+    static constexpr auto read = std::to_array<std::string_view>({
         "model", "messages", "prompt", "stream", "stream_options", "max_tokens", "max_completion_tokens", "max_output_tokens", "temperature",
         "top_p", "top_k", "min_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "rep_pen", "repeat_penalty", "rep_window",
         "repeat_last_n", "logit_bias", "seed", "stop", "n", "logprobs", "top_logprobs", "ignore_eos", "skip_special_tokens", "tools", "tool_choice",
         "parallel_tool_calls", "response_format", "json_schema", "grammar", "guided_json", "guided_grammar", "guided_choice", "reasoning",
         "reasoning_effort", "thinking", "thinking_budget", "reasoning_budget", "enable_thinking", "chat_template_kwargs", "add_generation_prompt",
-        "echo", "suffix", "best_of", "prefill"};
-    std::vector<std::string> ignored;
-    if (!body.is_object()) return ignored;
-    for (const auto& [key, value] : body.items())
-        if (!value.is_null() && std::find(known.begin(), known.end(), key) == known.end()) ignored.push_back(key);
-    return ignored;
+        "echo", "suffix", "best_of", "prefill"});
+    return ignored_fields(body, read);
 }
 
 Answer<TokenizeRequest> parse_tokenize_request(const Json& body) {

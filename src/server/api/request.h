@@ -10,7 +10,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -28,6 +30,9 @@ struct RequestLimits {
     std::size_t messages = 65'536;
     std::size_t tools = 1024;
     std::size_t prompt_tokens = 4'194'304; // in a prompt given as ids
+    // Beginnings of lines that differ in every request of one conversation. In system messages such lines are left out:
+    // behind them nothing could be found in memory.
+    std::vector<std::string> volatile_lines{"x-anthropic-billing-header:"};
 };
 
 // What an answer has to look like.
@@ -85,9 +90,12 @@ struct ChatRequest {
     std::string prefill; // what the answer begins with; it is not repeated in it
 };
 
+using TextOrTokens = std::variant<std::string, std::vector<text::TokenId>>;
+
 struct CompletionRequest {
     GenerationOptions options;
-    std::vector<std::variant<std::string, std::vector<text::TokenId>>> prompts;
+    std::vector<TextOrTokens> prompts;
+    std::string suffix; // what follows behind the completion; empty: nothing is known of it
     bool echo = false;
 };
 
@@ -100,7 +108,10 @@ struct TokenizeRequest {
 
 Answer<ChatRequest> parse_chat_request(const Json& body, const RequestLimits& limits);
 Answer<CompletionRequest> parse_completion_request(const Json& body, const RequestLimits& limits);
-// Fields of a body that nobody reads, so that the client can be told.
+// A string, an array of at most `most` strings or lists of ids, or one list of ids; at least one.
+std::vector<TextOrTokens> read_texts(Fields& fields, const std::string& name, std::size_t most, std::size_t most_tokens);
+// Fields of a body that nobody reads, so that the client can be told; without `read`: those of the generation routes.
+std::vector<std::string> ignored_fields(const Json& body, std::span<const std::string_view> read);
 std::vector<std::string> ignored_fields(const Json& body);
 Answer<TokenizeRequest> parse_tokenize_request(const Json& body);
 Answer<std::vector<text::TokenId>> parse_detokenize_request(const Json& body, const RequestLimits& limits);

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "server/http/connection.h"
 
+#include <algorithm>
 #include <fmt/format.h>
 #include <random>
 
@@ -18,10 +19,18 @@ struct PendingCall {
     std::function<void()> call;
 };
 
+// From here on keys are kept as hashes only, by the access policy.
+ServerOptions without_keys(ServerOptions options) {
+    options.access.api_keys.clear();
+    return options;
+}
+
 } // namespace
 
 ServerCore::ServerCore(ServerOptions server_options, Router server_router)
-    : options(std::move(server_options)), router(std::move(server_router)), access(options.access) {}
+    : options(without_keys(server_options)), router(std::move(server_router)), access(server_options.access) {
+    for (std::string& key : server_options.access.api_keys) std::fill(key.begin(), key.end(), '\0');
+}
 
 void ServerCore::add(const std::shared_ptr<Connection>& connection) {
     const std::lock_guard lock(mutex_);
