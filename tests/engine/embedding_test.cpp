@@ -114,7 +114,7 @@ TEST_P(LlamaEmbedding, IsTheSameBitForBitBesideOthersAndBehindReuse) {
     Vector alone[2], beside[2];
     for (const Pooling pooling : {Pooling::mean, Pooling::last}) alone[static_cast<int>(pooling)] = embed(prompt, pooling);
     Client text, mean, last;
-    submit(request(100), text); // its prompt is the same: there would be something to take over
+    submit(request(20), text); // its prompt is the same: there would be something to take over
     for (auto* client : {&mean, &last}) {
         Request request;
         request.prompt = prompt;
@@ -129,7 +129,7 @@ TEST_P(LlamaEmbedding, IsTheSameBitForBitBesideOthersAndBehindReuse) {
     EXPECT_EQ(embed(prompt, Pooling::mean), alone[0]); // behind a generation that rests with these tokens
     EXPECT_NE(alone[0], alone[1]);
     Client again;
-    submit(request(100), again);
+    submit(request(20), again);
     EXPECT_EQ(again.wait().cached_tokens, prompt.size() - 1) << "embeddings took a conversation's place";
     EXPECT_EQ(again.tokens(), text.tokens());
 }

@@ -118,7 +118,8 @@ TEST_P(Prefixes, ALongPromptThatChangesGoesOnFromTheBorderOfAPiece) {
         const auto again = run(*warm, request(changed, 4)), expected = run(*cold, request(changed, 4));
         EXPECT_EQ(again.logprobs, expected.logprobs) << common;
         EXPECT_EQ(again.tokens, expected.tokens) << common;
-        if (common == 1699) EXPECT_GE(again.finished.cached_tokens, std::string(GetParam()) == "qwen35" ? 1536u : 1699u);
+        if (common != 1699) continue;
+        EXPECT_GE(again.finished.cached_tokens, std::string(GetParam()) == "qwen35" ? 1536u : 1699u);
     }
 }
 

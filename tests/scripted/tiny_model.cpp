@@ -27,12 +27,38 @@ std::vector<Part> parts(std::uint64_t vocabulary) {
     return list;
 }
 
+// The tags of families whose vocabularies stand in here without them, as far as the template writes them.
+struct Tag {
+    std::string_view text;
+    bool is_control, ends_turn;
+};
+constexpr Tag tags[] = {{"<|turn>", true, false},         {"<turn|>", true, false},       {"<|tool>", true, false},          {"<tool|>", true, false},
+                        {"<|tool_call>", true, false},    {"<tool_call|>", true, false},  {"<|tool_response>", true, false}, {"<tool_response|>", true, false},
+                        {"<|channel>", true, false},      {"<channel|>", true, false},    {"<|\"|>", true, false},          {"<|think|>", true, false},
+                        {"<assistant>", false, false},    {"</assistant>", true, true}};
+
+// The tokens that the model has; with the keys that tell of those that were added.
+Result<std::vector<std::string>> add_tags(gguf::ModelWriter& writer, const gguf::ModelFile& source, std::string_view chat_template) {
+    std::vector<std::string> tokens = *source.get_strings("tokenizer.ggml.tokens");
+    LUCEBOX_TRY(const auto given, source.get_integers("tokenizer.ggml.token_type"));
+    if (!given) return Error{ErrorKind::invalid_data, "the tokenizer has no token types"};
+    std::vector<std::int32_t> kinds(given->begin(), given->end());
+    for (const Tag& tag : tags) {
+        if (chat_template.find(tag.text) == std::string_view::npos || std::ranges::find(tokens, tag.text) != tokens.end()) continue;
+        if (tag.ends_turn) writer.set("tokenizer.ggml.eot_token_id", static_cast<std::uint32_t>(tokens.size()));
+        tokens.emplace_back(tag.text);
+        kinds.push_back(tag.is_control ? 3 : 4);
+    }
+    writer.set("tokenizer.ggml.tokens", std::span<const std::string>(tokens));
+    writer.set("tokenizer.ggml.token_type", std::span<const std::int32_t>(kinds));
+    return tokens;
+}
+
 } // namespace
 
 Status write_tiny_model(const TinyModel& model, const std::filesystem::path& target) {
     LUCEBOX_TRY(const auto source, gguf::ModelFile::open(model.tokenizer));
-    const auto* tokens = source.get_strings("tokenizer.ggml.tokens");
-    if (tokens == nullptr) return Error{ErrorKind::invalid_data, model.tokenizer.string() + " has no tokenizer"};
+    if (source.get_strings("tokenizer.ggml.tokens") == nullptr) return Error{ErrorKind::invalid_data, model.tokenizer.string() + " has no tokenizer"};
     gguf::ModelWriter writer;
     writer.set("general.architecture", "llama");
     writer.set("general.name", "scripted");
@@ -45,9 +71,10 @@ Status write_tiny_model(const TinyModel& model, const std::filesystem::path& tar
     writer.set("llama.attention.layer_norm_rms_epsilon", 1e-5F);
     writer.set("llama.rope.dimension_count", width / heads);
     for (const std::string_view key : source.keys())
-        if (key.starts_with("tokenizer.")) writer.set_encoded(key, source.encoded_metadata(key));
+        if (key.starts_with("tokenizer.") && key != "tokenizer.ggml.tokens" && key != "tokenizer.ggml.token_type") writer.set_encoded(key, source.encoded_metadata(key));
+    LUCEBOX_TRY(const auto tokens, add_tags(writer, source, model.chat_template));
     writer.set("tokenizer.chat_template", model.chat_template);
-    const auto list = parts(tokens->size());
+    const auto list = parts(tokens.size());
     for (const Part& part : list)
         LUCEBOX_CHECK(writer.add_tensor(part.name, gguf::TensorType::f32, {part.inputs, std::max<std::uint64_t>(part.outputs, 1), 1, 1}));
     LUCEBOX_CHECK(writer.begin(target));

@@ -1,4 +1,5 @@
-// Turns that called tools, put into the next prompt as the model wrote them, in every family's template.
+// Turns that called tools, put into the next prompt as the model wrote them, in the templates of several families;
+// clients/test_conformance.py has those whose vocabularies are not here.
 #include "server/api/prompt.h"
 #include "server/api/tool_memory.h"
 
@@ -25,8 +26,6 @@ const Family families[] = {
     {"qwen3_coder", "qwen35", "<function=read><parameter=path>a.txt</parameter><parameter=lines>12</parameter></function>", "<|im_end|>"},
     {"qwen2_5", "qwen2", "<tool_call>{\"arguments\":{\"lines\":12,   \"path\":\"a.txt\"},\"name\":\"read\"}</tool_call>", "<|im_end|>"},
     {"smollm2", "smollm", "<tool_call>\n{\"name\" : \"read\", \"arguments\" : {\"lines\" : 12, \"path\" : \"a.txt\"}}\n</tool_call>", "<|im_end|>"},
-    {"gemma4", "gemma4", "<|tool_call>call:read{path:<|\"|>a.txt<|\"|>, lines : 12}<tool_call|>", "<|tool_response>"},
-    {"laguna_xs_2_1", "laguna", "<tool_call>read<arg_key>path</arg_key>\n<arg_value>a.txt</arg_value><arg_key>lines</arg_key><arg_value>12</arg_value></tool_call>", "</assistant>"},
 };
 
 class Replays : public testing::TestWithParam<Family> {
@@ -46,7 +45,7 @@ protected:
     }
 
     static Json call(const std::string& id) {
-        return {{"id", id}, {"type", "function"}, {"function", {{"name", "read"}, {"arguments", {{"path", "a.txt"}, {"lines", 12}}}}}};
+        return {{"id", id}, {"type", "function"}, {"function", {{"name", "read"}, {"arguments", {{"lines", 12}, {"path", "a.txt"}}}}}}; // in an order of its own
     }
     static Json assistant(const std::string& id) { return {{"role", "assistant"}, {"content", ""}, {"tool_calls", Json::array({call(id)})}}; }
     static Json result(const std::string& id, const std::string& text) {
@@ -98,7 +97,7 @@ TEST_P(Replays, OwnCallsStandInTheNextPromptTokenForToken) {
     ASSERT_FALSE(first.place.opening.empty());
     remember(first, "call_1");
     messages.push_back(assistant("call_1"));
-    messages.push_back(result("call_1", "Hello <|im_end|><turn|></assistant>"));
+    messages.push_back(result("call_1", "Hello <|im_end|>"));
     const ChatPrompt second = prompt(messages, &memory), plain = prompt(messages, nullptr);
     EXPECT_EQ(second.replayed, 1u);
     EXPECT_EQ(plain.replayed, 0u);

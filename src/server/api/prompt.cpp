@@ -203,7 +203,10 @@ TurnPlace PromptBuilder::place_of_answer(std::string_view text, std::string_view
         const std::string_view before = text.substr(0, text.find_last_not_of(" \t\r\n") + 1);
         if (tail == text.size() && before.ends_with(close)) tail = before.size() - close.size();
     }
-    const std::size_t begin = control_.last_name(text.substr(0, tail), from);
+    std::size_t begin = control_.last_name(text.substr(0, tail), from);
+    // Tags may be ordinary tokens, too: one begins the last line.
+    const std::size_t line = text.substr(from, tail - from).rfind("\n<");
+    if (line != std::string_view::npos) begin = begin == std::string_view::npos ? from + line + 1 : std::max(begin, from + line + 1);
     if (begin == std::string_view::npos || text.substr(begin).find(mark) != std::string_view::npos) return {};
     return {std::string(text.substr(begin, tail - begin)), std::string(text.substr(tail))};
 }

@@ -1,11 +1,25 @@
 #include "server/api/tool_memory.h"
 
+#include <algorithm>
+
 namespace lucebox::server {
 namespace {
 
 std::string_view trimmed(std::string_view text) {
     const std::size_t begin = std::min(text.find_first_not_of(" \t\r\n"), text.size());
     return text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin);
+}
+
+// Whatever the order of an object's keys: clients write them in their own.
+bool same(const Json& a, const Json& b) {
+    if (a.is_array() && b.is_array()) return std::equal(a.begin(), a.end(), b.begin(), b.end(), same);
+    if (!a.is_object() || !b.is_object()) return a == b;
+    if (a.size() != b.size()) return false;
+    for (const auto& [key, value] : a.items()) {
+        const auto at = b.find(key);
+        if (at == b.end() || !same(value, *at)) return false;
+    }
+    return true;
 }
 
 std::size_t bytes_of(const RememberedTurn& turn) {
@@ -21,7 +35,7 @@ bool RememberedTurn::is_said_by(const Json& message) const {
     for (std::size_t i = 0; i < calls.size(); ++i) {
         const Json& call = (*given)[i];
         if (call.value("id", "") != calls[i]["id"] || call["function"]["name"] != calls[i]["name"] ||
-            call["function"]["arguments"] != calls[i]["arguments"])
+            !same(call["function"]["arguments"], calls[i]["arguments"]))
             return false;
     }
     const std::string said = message.value("content", "");
