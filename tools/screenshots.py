@@ -3,7 +3,7 @@
 
     LUCEBOX_BINARY=build/release/lucebox LUCEBOX_BUILD=build/release tools/screenshots.py [FOLDER]
 
-Needs what tests/clients/test_pages.py needs. Colours are reduced to 64 with Pillow, if it is installed there, for size.
+Needs what tests/clients/test_pages.py needs. Colours are reduced to 64 where Pillow is installed, for size.
 """
 import sys
 from pathlib import Path
@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/clients"))
 import test_pages  # noqa: E402: goes on in an environment that has playwright
 
+ASKED = "How do I greet somebody in Python?"
 
 
 def smaller(path):
