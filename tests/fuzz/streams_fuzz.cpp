@@ -134,7 +134,8 @@ void run(std::size_t which, std::string_view text, std::size_t piece, bool fails
     const auto make = [&] { return dialects[which].make({"id_1", 1, "a \"model\"\n", "print"}, options, tokenizer); };
     const auto format = make();
     Choice choice;
-    std::string stream = format->open() + format->begin(0);
+    std::string stream = format->open();
+    stream += format->begin(0);
     const auto take = [&](std::vector<text::OutputEvent>& events) {
         for (text::OutputEvent& event : events) {
             bool is_shown = true;
@@ -168,7 +169,8 @@ void run(std::size_t which, std::string_view text, std::size_t piece, bool fails
     parser.finish(true, events);
     take(events);
     const std::span<const Choice> choices(&choice, 1);
-    stream += format->end(0, choice) + format->close(choices, {});
+    stream += format->end(0, choice);
+    stream += format->close(choices, {});
     const auto list = events_of(stream, dialects[which].named);
     const Said said = which == 2 ? put_together_messages(list) : which == 3 ? put_together_responses(list) : put_together(list, which == 0);
     use(said.content == choice.text && said.reasoning == choice.reasoning);

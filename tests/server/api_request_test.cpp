@@ -337,7 +337,6 @@ TEST(CompletionRequest, RefusesByName) {
          {"1", "{}", "[]", "[1,\"x\"]", "[1.5]", "[-1]", "[[1],[\"x\"]]", "[null]", "[3000000000]"})
         EXPECT_EQ(refused_completion(R"("prompt":)" + std::string(prompt)), "prompt") << prompt;
     EXPECT_EQ(refused_completion(""), "prompt");
-    EXPECT_EQ(refused_completion(R"("prompt":"x","suffix":"y")"), "suffix");
     EXPECT_EQ(refused_completion(R"("prompt":"x","suffix":null,"best_of":1)"), "accepted");
     EXPECT_EQ(refused_completion(R"("prompt":"x","best_of":2)"), "best_of");
     EXPECT_EQ(refused_completion(R"("prompt":"x","echo":true,"logprobs":1)"), "echo");

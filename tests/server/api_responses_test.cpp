@@ -124,6 +124,27 @@ TEST_F(ResponsesApi, TheStoreIsBounded) {
     EXPECT_FALSE(store.get("e"));
 }
 
+TEST_F(ResponsesApi, ACallThatComesToNoEndIsNeverDone) {
+    says("<tool_call>\n<function=ping>\n<parameter=host>\nhal");
+    start();
+    const auto list = events(post("/v1/responses", R"({"input":"Hi","stream":true,"tools":[{"type":"function","name":"ping","parameters":{"type":"object","properties":{"host":{"type":"string"}}}}]})").body, true);
+    std::string text;
+    std::size_t items = 0;
+    for (const Json& event : list) {
+        if (event["type"] == "response.output_item.added") {
+            EXPECT_EQ(event["output_index"], items++);
+        }
+        if (event["type"] == "response.output_text.delta") text += event["delta"].get<std::string>();
+        if (event["type"] == "response.output_item.done") {
+            EXPECT_EQ(event["item"]["type"], "message");
+        }
+    }
+    EXPECT_EQ(text, "<tool_call>\n<function=ping>\n<parameter=host>\nhal");
+    EXPECT_EQ(list.back()["type"], "response.completed");
+    ASSERT_EQ(list.back()["response"]["output"].size(), 1u);
+    EXPECT_EQ(list.back()["response"]["output"][0]["content"][0]["text"], text);
+}
+
 TEST_F(ResponsesApi, SaysThatItIsIncomplete) {
     says("abc", engine::FinishReason::length);
     start();

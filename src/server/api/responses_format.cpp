@@ -31,7 +31,7 @@ public:
             return grow(Item::reasoning, "response.reasoning_summary_text.delta", "summary_index", given.text);
         case Kind::content: return grow(Item::message, "response.output_text.delta", "content_index", given.text);
         case Kind::call_begin: {
-            std::string text = end_item("completed");
+            std::string text = leave_item();
             const ToolCall& call = so_far.calls[given.call];
             is_free_ = is_free(given.text);
             item_ = Item::call;
@@ -42,13 +42,13 @@ public:
         case Kind::call_arguments:
             text_ += given.text;
             if (is_free_) return ""; // its text is known when the JSON around it is whole
-            return event("response.function_call_arguments.delta", {{"item_id", current_["id"]}, {"output_index", output_.size()}, {"delta", given.text}});
+            return event("response.function_call_arguments.delta", {{"item_id", current_["id"]}, {"output_index", index()}, {"delta", given.text}});
         case Kind::call_end: return end_item("completed");
         case Kind::call_broken: break;
         }
         return "";
     }
-    std::string end(std::size_t, const Choice& choice) override { return end_item(choice.reason == FinishReason::length ? "incomplete" : "completed"); }
+    std::string end(std::size_t, const Choice& choice) override { return choice.reason == FinishReason::length ? end_item("incomplete") : leave_item(); }
 
     std::string close(std::span<const Choice> choices, const Usage& usage) override {
         const bool cut = choices.front().reason == FinishReason::length;
@@ -144,36 +144,47 @@ private:
         return json.is_object() && json.contains("input") && json["input"].is_string() ? json["input"].get<std::string>() : "";
     }
 
-    std::string added() { return event("response.output_item.added", {{"output_index", output_.size()}, {"item", current_}}); }
+    std::string added() { return event("response.output_item.added", {{"output_index", index()}, {"item", current_}}); }
 
     std::string in_item(Item item) {
         if (item_ == item) return "";
-        std::string text = end_item("completed");
+        std::string text = leave_item();
         item_ = item;
         if (item == Item::reasoning) {
             current_ = reasoning_item("", "in_progress");
             current_["summary"] = Json::array();
             text += added();
-            return text += event("response.reasoning_summary_part.added", {{"item_id", current_["id"]}, {"output_index", output_.size()}, {"summary_index", 0}, {"part", {{"type", "summary_text"}, {"text", ""}}}});
+            return text += event("response.reasoning_summary_part.added", {{"item_id", current_["id"]}, {"output_index", index()}, {"summary_index", 0}, {"part", {{"type", "summary_text"}, {"text", ""}}}});
         }
         current_ = message_item("", "in_progress");
         current_["content"] = Json::array();
         text += added();
-        return text += event("response.content_part.added", {{"item_id", current_["id"]}, {"output_index", output_.size()}, {"content_index", 0}, {"part", text_part("")}});
+        return text += event("response.content_part.added", {{"item_id", current_["id"]}, {"output_index", index()}, {"content_index", 0}, {"part", text_part("")}});
     }
 
     std::string grow(Item item, const char* type, const char* part, const std::string& text) {
         std::string events = in_item(item);
         text_ += text;
-        Json data{{"item_id", current_["id"]}, {"output_index", output_.size()}, {part, 0}, {"delta", text}};
+        Json data{{"item_id", current_["id"]}, {"output_index", index()}, {part, 0}, {"delta", text}};
         if (item_ == Item::message) data["logprobs"] = Json::array();
         return events += event(type, std::move(data));
+    }
+
+    std::size_t index() const { return output_.size() + abandoned_; }
+
+    // A call that comes to no end is never "done": clients would run it. What the model wrote of it comes as text.
+    std::string leave_item() {
+        if (item_ != Item::call) return end_item("completed");
+        ++abandoned_;
+        text_.clear();
+        item_ = Item::none;
+        return "";
     }
 
     std::string end_item(const char* status) {
         if (item_ == Item::none) return "";
         std::string events;
-        const Json place{{"item_id", current_["id"]}, {"output_index", output_.size()}};
+        const Json place{{"item_id", current_["id"]}, {"output_index", index()}};
         const auto with = [&](Json more) {
             Json json = place;
             json.update(more);
@@ -198,7 +209,7 @@ private:
             current_["arguments"] = text_;
             events = event("response.function_call_arguments.done", with({{"name", current_["name"]}, {"arguments", text_}}));
         }
-        events += event("response.output_item.done", {{"output_index", output_.size()}, {"item", current_}});
+        events += event("response.output_item.done", {{"output_index", index()}, {"item", current_}});
         output_.push_back(std::move(current_));
         text_.clear();
         item_ = Item::none;
@@ -208,6 +219,7 @@ private:
     const AnswerIdentity identity_;
     const FormatOptions options_;
     std::size_t sequence_ = 0;
+    std::size_t abandoned_ = 0; // items that were begun and are not in output_
     Item item_ = Item::none;
     bool is_free_ = false;
     Json current_, output_ = Json::array();
