@@ -2,6 +2,7 @@
 #include "hub/hub.h"
 
 #include "base/terminal.h"
+#include "hub/discover.h"
 #include "hub/install.h"
 
 #include <algorithm>
@@ -74,6 +75,11 @@ std::string_view default_model() {
 
 Result<fs::path> resolve(std::string_view name_or_path, const HubSettings& settings, const Progress& progress,
                          std::span<const Model> models) {
+    if (name_or_path.empty()) {
+        LUCEBOX_TRY(const auto found, discover_model(settings.folders, models.front().file));
+        if (found && progress.say && found->filename() != models.front().file) progress.say(fmt::format("no model was named; {} is taken", found->string()));
+        if (found) return *found;
+    }
     const std::string_view name = name_or_path.empty() ? models.front().name : name_or_path;
     if (is_file(name)) return fs::path(name);
     const Model* model = find_model(name, models);

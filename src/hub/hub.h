@@ -32,7 +32,7 @@ struct Progress {
 // Bars on standard error. `keep_going` is asked often; false stops (set by a signal handler, say).
 Progress terminal_progress(std::function<bool()> keep_going = {});
 
-std::string_view default_model(); // the name that an empty one stands for
+std::string_view default_model(); // the name that an empty one stands for where no model lies in the folders
 
 Result<std::filesystem::path> resolve(std::string_view name_or_path, const HubSettings& settings,
                                       const Progress& progress, std::span<const Model> models = known_models());

@@ -52,6 +52,15 @@ class Models(ModelsHome):
         self.refused(64, "in a folder of yours", "delete it there", "models", "rm", "mine")
         self.assertTrue(os.path.exists(self.folder + "/mine.gguf"))
 
+    def test_a_model_that_nobody_named_is_the_one_that_is_there(self):
+        shutil.copy(MODEL, self.folder + "/mine.gguf")
+        done = self.lucebox("tokenize", "--text", "x")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("no model was named; " + self.folder + "/mine.gguf is taken", done.stderr)
+        shutil.copy(MODEL, self.folder + "/other.gguf")
+        self.refused(64, self.folder + "/other.gguf", "--model FILE", "tokenize", "--text", "x")
+        self.ok("tokenize", "--text", "x", environment={"DFLASH_TARGET": self.folder + "/other.gguf"})
+
     def test_a_damaged_known_model_is_found(self):
         os.makedirs(self.cache)
         shutil.copy(MODEL, self.folder + "/SmolLM2-135M-Instruct.Q4_1.gguf")

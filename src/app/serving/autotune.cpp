@@ -9,6 +9,7 @@
 #include "app/serving/tuning.h"
 #include "base/build_info.h"
 #include "engine/memory_plan.h"
+#include "hub/discover.h"
 #include "hub/gpus.h"
 #include "hub/host_facts.h"
 #include "hub/hub.h"
@@ -44,6 +45,9 @@ std::optional<std::filesystem::path> model_here(const Options& options) {
     const std::string& name = options.text("model");
     std::error_code ignored;
     if (std::filesystem::is_regular_file(name, ignored)) return name;
+    if (name.empty()) {
+        if (const auto found = hub::discover_model(settings.folders, hub::known_models().front().file); found && *found) return **found;
+    }
     const hub::Model* known = hub::find_model(name.empty() ? hub::default_model() : std::string_view(name));
     for (const hub::ModelEntry& entry : hub::list_models(settings)) {
         if (entry.path && (known != nullptr ? entry.name == known->name : entry.name == name || entry.path->filename() == name)) return entry.path;
