@@ -9,7 +9,8 @@
 import re
 from pathlib import Path
 
-PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.M | re.S)
 WAYS = {"test", "test server", "test mirror", "test image", "test service"}
 
@@ -25,8 +26,8 @@ class Block:
         return [line for line in (re.sub(r"\s+#.*$", "", line).strip() for line in joined.splitlines()) if line]
 
 
-def blocks(pages=PAGES, root=Path(".")):
+def blocks(pages=PAGES):
     for page in pages:
-        for info, code in FENCE.findall((root / page).read_text()):
+        for info, code in FENCE.findall(page.read_text()):
             language, _, way = info.partition(" ")
-            yield Block(page, language, way, code)
+            yield Block(page.relative_to(ROOT), language, way, code)

@@ -131,7 +131,7 @@ class FirstHour(unittest.TestCase):
             return False
 
     def test_as_it_is_written(self):
-        found = [block for block in blocks.blocks(root=Path(self.repository)) if block.way == "test image"]
+        found = [block for block in blocks.blocks() if block.way == "test image"]
         first, second, docker = [block.lines for block in found]
         self.assertEqual(first[-1], "lucebox serve")
         done = self.shell(first[:-1])
