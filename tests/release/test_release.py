@@ -162,7 +162,7 @@ class OneList(unittest.TestCase):
         for wrong in ("", "70", "sm_86", "86;x", "$(id)"):
             self.assertEqual(arches(wrong), 64, wrong)
 
-    def compiled(self, arches):
+    def compiled(self, arches, **environment):
         """What image/compile.sh asks of CMake, and what it leaves, where cmake and strip only take notes."""
         with tempfile.TemporaryDirectory() as folder:
             for name, does in (("cmake", f'mkdir -p {folder}/build; echo program >{folder}/build/lucebox'), ("strip", ":")):
@@ -170,7 +170,7 @@ class OneList(unittest.TestCase):
                     file.write(f'#!/bin/sh\nprintf "%s\\n" "{name} $*" >>{folder}/log\n{does}\n')
                 os.chmod(f"{folder}/{name}", 0o755)
             done = subprocess.run([REPOSITORY + "/image/compile.sh", arches, folder + "/out/lucebox"], text=True, capture_output=True,
-                                  env={"PATH": folder + ":" + os.environ["PATH"], "BUILD_FOLDER": folder + "/build"})
+                                  env={"PATH": folder + ":" + os.environ["PATH"], "BUILD_FOLDER": folder + "/build", **environment})
             if done.returncode != 0:
                 return done.returncode
             self.assertTrue(os.path.exists(folder + "/out/lucebox"))
@@ -185,6 +185,12 @@ class OneList(unittest.TestCase):
         self.assertIn("-DCMAKE_BUILD_TYPE=Release", cpu[0])
         self.assertIn("strip --strip-unneeded /out/lucebox", cpu)
         self.assertNotEqual(self.compiled("sm_86"), 0)
+
+    def test_the_build_for_amd_is_laid_out(self):
+        self.assertIn("-DLUCEBOX_HIP=ON -DCMAKE_HIP_ARCHITECTURES=gfx1151;gfx1100", self.compiled("", HIP_ARCHES="gfx1151;gfx1100")[0])
+        self.assertIn('HIP_ARCHES="$DFLASH_HIP_ARCHES" image/compile.sh "" /out/lucebox', read("Dockerfile.rocm"))
+        for text in (read("Dockerfile.rocm"), read("docker-bake.hcl"), read("CMakeLists.txt")):
+            self.assertIn('"gfx1151;gfx1100"', text)
 
     def test_stage_one_alone_compiles_and_the_last_stage_is_what_it_laid_out(self):
         for path in ("Dockerfile", "Dockerfile.rocm"):
