@@ -17,8 +17,10 @@
 #include <fmt/color.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <sys/resource.h>
 #include <thread>
 
 namespace lucebox::app {
@@ -61,7 +63,12 @@ public:
     const std::string& summary() const { return summary_; }
 
 private:
+    // The threads that compute come from this one and inherit its priority. Those that answer go first: what they do is short,
+    // and whoever asks for /health beside 64 streams should not wait for a piece of a matrix.
+    static void let_others_go_first() { static_cast<void>(setpriority(PRIO_PROCESS, 0, std::min(getpriority(PRIO_PROCESS, 0) + 5, 19))); }
+
     void load(const Options& options, server::Api& api) {
+        let_others_go_first();
         status_ = try_load(options, api);
         if (!status_) api.set_failed(status_.error());
         done_ = true;
