@@ -9,6 +9,9 @@ struct Shape {
     std::size_t heads, kv_heads, dim, rotated, window;
     bool gated, norms, adjacent;
 };
+void PrintTo(const Shape& shape, std::ostream* out) {
+    *out << shape.heads << " / " << shape.kv_heads << " heads of " << shape.dim;
+}
 
 constexpr std::size_t capacity = 1400, slots = 2, most_rows = 256;
 

@@ -20,6 +20,7 @@ struct Case {
     const char* folder;
     const char* draft; // null: none
 };
+void PrintTo(const Case& one, std::ostream* out) { *out << one.folder << ' ' << (one.draft ? one.draft : "lookup"); }
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
     std::string name = fmt::format("{}_{}", info.param.folder, info.param.draft ? info.param.draft : "lookup");

@@ -20,6 +20,7 @@ struct Case {
     const char* stored; // what is loaded
     On on;
 };
+void PrintTo(const Case& one, std::ostream* out) { *out << one.folder << ' ' << one.stored; }
 
 std::string case_name(const ::testing::TestParamInfo<Case>& info) {
     std::string name = fmt::format("{}_{}_{}", info.param.folder, info.param.stored, name_of(info.param.on));

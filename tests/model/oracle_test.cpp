@@ -17,6 +17,7 @@ struct Case {
     const char* folder;
     float f16_rms; // of the logits' change when weights are rounded to f16; what f16 operands may cost three times
 };
+void PrintTo(const Case& one, std::ostream* out) { *out << one.folder; }
 constexpr Case cases[] = {{"llama", 0.0039f},  {"qwen2", 0.0014f},  {"qwen3", 0.0012f},     {"qwen3-tied", 0.0032f},
                           {"gemma3", 0.0065f}, {"qwen35", 0.0046f}, {"qwen35-r3", 0.0021f}, {"qwen35-mtp", 0.0075f}};
 
