@@ -162,6 +162,8 @@ TEST_F(InfoApi, PropsHasEveryKeyBeforeAndAfterLoading) {
         EXPECT_TRUE(props["host"].is_null());
         EXPECT_EQ(props["default_generation_settings"]["top_p"].dump(), "0.95");
         EXPECT_EQ(props["model"]["target"].is_null(), !loaded);
+        EXPECT_EQ(props["budget_envelope"]["default_max_tokens"], loaded ? Json(1000) : Json());
+        EXPECT_EQ(props["budget_envelope"]["think_max_tokens"], loaded ? Json(11'904) : Json());
     }
     const Json props = json(get("/props"));
     EXPECT_EQ(props["model"]["target"]["path"], "/models/fake.gguf");

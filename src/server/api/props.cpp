@@ -139,7 +139,11 @@ void add_absent_features(Json& props) {
 
 // Unknown while the model loads.
 Json budget_json(const PropsFacts& facts) {
-    if (facts.budgets != nullptr) return facts.budgets->json();
+    if (facts.budgets != nullptr) {
+        Json json = facts.budgets->json();
+        if (facts.card == nullptr) json["default_max_tokens"] = facts.backend->model().context; // as many as the context holds
+        return json;
+    }
     Json json = Budgets{}.json();
     for (auto& [name, value] : json.items()) value = Json();
     json["effort_tiers"] = {{"low", Json()}, {"medium", Json()}, {"high", Json()}, {"x-high", Json()}, {"max", Json()}};
