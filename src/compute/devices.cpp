@@ -38,7 +38,7 @@ Result<std::unique_ptr<Device>> make_device(const DeviceOptions& options) {
 }
 
 std::vector<DeviceFacts> known_devices() {
-    std::vector<DeviceFacts> devices{{"cpu", std::string(cpu::make_device({.threads = 1})->name()), ""}};
+    std::vector<DeviceFacts> devices{{"cpu", std::string(cpu::make_device()->name()), ""}};
 #ifdef LUCEBOX_CUDA
     const auto card = cuda_name();
     devices.push_back({"cuda", card ? *card : "", card ? "" : card.error().message});

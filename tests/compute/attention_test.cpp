@@ -13,6 +13,7 @@ struct Shape {
     std::size_t window;
     DType type;
 };
+void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.heads << " / " << shape.kv_heads << " heads of " << shape.head_dim; }
 
 std::string name_of(const Shape& s) {
     return fmt::format("{}x{}_dim{}_rot{}{}{}{}_win{}_{}", s.heads, s.kv_heads, s.head_dim, s.rotated, s.adjacent ? "_adjacent" : "",

@@ -12,6 +12,7 @@ namespace {
 struct Shape {
     std::size_t key_heads, value_heads, dim, conv_width;
 };
+void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.key_heads << " / " << shape.value_heads << " heads of " << shape.dim; }
 
 class DeltaNetOp : public ::testing::TestWithParam<std::tuple<bool, Shape>> {
 protected:

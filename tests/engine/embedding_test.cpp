@@ -20,6 +20,7 @@ struct Case {
     const char* folder;
     std::size_t last_layer;
 };
+void PrintTo(const Case& one, std::ostream* out) { *out << one.folder; }
 constexpr Case cases[] = {{"llama", 1}, {"qwen2", 1}, {"qwen3", 1}, {"qwen3-tied", 1}, {"gemma3", 6}, {"qwen35", 7}, {"qwen35-r3", 3}};
 
 // The oracle's output of the last layer, [tokens][width].

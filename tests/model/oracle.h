@@ -51,6 +51,7 @@ enum class On { reference, cpu, cuda };
 inline const char* name_of(On on) {
     return on == On::reference ? "reference" : on == On::cpu ? "fast" : "cuda";
 }
+inline void PrintTo(On on, std::ostream* out) { *out << name_of(on); }
 
 inline compute::DeviceOptions device_options(On on, std::size_t threads) {
     return {on == On::cuda ? compute::DeviceChoice::cuda : compute::DeviceChoice::cpu, threads, on == On::reference, 0};

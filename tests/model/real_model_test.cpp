@@ -22,6 +22,7 @@ struct RealModel {
     float tie() const { return 3 * noise; }
     float exact_tie() const { return 2 * exact; } // the best falls by as much as the second rises
 };
+void PrintTo(const RealModel& model, std::ostream* out) { *out << model.name; }
 
 struct Case {
     std::vector<TokenId> prompt, greedy;

@@ -11,6 +11,7 @@ struct TinyCase {
     std::string folder;
     bool reference;
 };
+void PrintTo(const TinyCase& one, std::ostream* out) { *out << one.folder; }
 
 std::vector<TinyCase> tiny_cases() {
     std::vector<TinyCase> cases;

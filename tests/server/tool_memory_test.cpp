@@ -20,6 +20,7 @@ struct Family {
     const char* call; // as its model may write it: right, but not to the letter what the template would
     const char* end;  // of the turn, in the history
 };
+void PrintTo(const Family& family, std::ostream* out) { *out << family.chat_template; }
 
 const Family families[] = {
     {"qwen3_5", "qwen35", "I look.\n\n<tool_call>\n<function=read>\n<parameter=lines>\n  12\n</parameter>\n<parameter=path>\na.txt\n</parameter>\n</function>\n</tool_call>\n", "<|im_end|>"},

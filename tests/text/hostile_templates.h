@@ -11,6 +11,7 @@ struct HostileTemplate {
     std::string_view name;
     std::string_view source;
 };
+inline void PrintTo(const HostileTemplate& hostile, std::ostream* out) { *out << hostile.name; }
 
 inline constexpr std::array hostile_templates{
     HostileTemplate{"nested loops", "{% for a in range(100000) %}{% for b in range(100000) %}{% for c in range(100000) %}{% endfor %}"

@@ -83,7 +83,7 @@ public:
         : reference_(options.reference), isa_(best_isa()),
           kernels_(options.reference ? reference_kernels() : row_kernels(isa_)), pool_(options.threads),
           attention_(kernels_, pool_), delta_net_(kernels_, pool_),
-          name_(fmt::format("CPU, {} threads, {}", pool_.size(), reference_ ? "reference" : isa_name(isa_))) {}
+          name_(fmt::format("CPU, {} {}, {}", pool_.size(), pool_.size() == 1 ? "thread" : "threads", reference_ ? "reference" : isa_name(isa_))) {}
 
     std::string_view name() const override { return name_; }
 
