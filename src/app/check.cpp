@@ -85,8 +85,6 @@ std::string tensor_types(const gguf::ModelFile& file) {
     return text;
 }
 
-double in_gib(std::uint64_t bytes) { return static_cast<double>(bytes) / (1024.0 * 1024 * 1024); }
-
 template <class T> Finding found(std::string name, const Result<T>& result, std::string value) {
     return {std::move(name), result ? std::move(value) : result.error().message, static_cast<bool>(result)};
 }
@@ -120,8 +118,8 @@ Status check(const Invocation& invocation) {
     }
     if (plan) {
         findings.push_back({"context", fmt::format("{} tokens (trained for {})", plan->memory.context, plan->trained_context)});
-        findings.push_back({"memory", fmt::format("{:.2f} GiB of the {:.2f} that {} has", in_gib(plan->memory.total()),
-                                                  in_gib(target.budget), target.name), static_cast<bool>(plan->fits)});
+        findings.push_back({"memory", fmt::format("{:.2f} GiB of the {:.2f} that {} has", engine::in_gib(plan->memory.total()),
+                                                  engine::in_gib(target.budget), target.name), static_cast<bool>(plan->fits)});
     }
     const bool fine = std::ranges::all_of(findings, &Finding::fine);
     if (invocation.options.boolean("json")) {

@@ -9,8 +9,6 @@
 namespace lucebox::engine {
 namespace {
 
-double in_gib(std::uint64_t bytes) { return static_cast<double>(bytes) / (1024.0 * 1024 * 1024); }
-
 std::string too_much(const MemoryPlan& plan, std::uint64_t room) {
     return fmt::format("{} of {} tokens would take {:.2f} GiB, and {:.2f} can be used", plan.sequences, plan.context,
                        in_gib(plan.total()), in_gib(room));

@@ -10,12 +10,9 @@
 namespace lucebox::engine {
 namespace {
 
-constexpr double gib = 1024.0 * 1024 * 1024;
 constexpr std::size_t context_step = 256;
 // A CUDA context takes 300 to 500 MB, a card's own bookkeeping about two percent of it.
 constexpr double context_bytes = 512.0 * 1024 * 1024, card_share = 0.98;
-
-double in_gib(std::uint64_t bytes) { return static_cast<double>(bytes) / gib; }
 
 } // namespace
 

@@ -15,6 +15,9 @@
 
 namespace lucebox::engine {
 
+inline constexpr double gib = 1024.0 * 1024 * 1024;
+inline double in_gib(std::uint64_t bytes) { return static_cast<double>(bytes) / gib; }
+
 struct MemoryPlan { // bytes
     std::uint64_t weights = 0;
     std::uint64_t kv = 0;        // keys and values of all sequences
@@ -54,7 +57,7 @@ private:
     std::unique_ptr<model::DraftRunner> draft_;
 };
 
-// What of a card's nominal memory a program can have: the driver, its context and the desktop keep the rest.
-std::uint64_t usable_card_bytes(double gib);
+// What of a card's nominal memory, in GiB, a program can have: the driver, its context and the desktop keep the rest.
+std::uint64_t usable_card_bytes(double size);
 
 } // namespace lucebox::engine

@@ -54,8 +54,7 @@ std::vector<fs::path> model_files(std::span<const fs::path> folders) {
     std::vector<fs::path> found;
     for (const fs::path& folder : folders) search(folder, 1, found);
     std::ranges::sort(found);
-    const auto again = std::ranges::unique(found);
-    found.erase(again.begin(), again.end());
+    found.erase(std::unique(found.begin(), found.end()), found.end());
     return found;
 }
 
