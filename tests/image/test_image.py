@@ -91,6 +91,11 @@ def tearDownModule():
     shutil.rmtree(os.path.join(WORK, "storage"), ignore_errors=True)
 
 
+def computes_on_gpus():
+    devices = json.loads(subprocess.run([BINARY, "version", "--json"], capture_output=True, text=True, check=True).stdout)["devices"]
+    return any(device["kind"] == "cuda" for device in devices)
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -121,7 +126,7 @@ class Files(unittest.TestCase):
 
     def test_it_is_small(self):
         size = sum(os.lstat(os.path.join(folder, name)).st_size for folder, _, names in os.walk(image.root) for name in names)
-        print(f"unpacked: {size / 1e6:.1f} MB (limit {MOST_BYTES / 1e6:.0f}, aim {AIM_BYTES / 1e6:.0f}), computing on the CPU only")
+        print(f"unpacked: {size / 1e6:.1f} MB (limit {MOST_BYTES / 1e6:.0f}, aim {AIM_BYTES / 1e6:.0f}), {'with GPU code' if computes_on_gpus() else 'computing on the CPU only'}")
         self.assertLess(size, AIM_BYTES)
 
     def test_nothing_is_set_uid_or_writable_by_others(self):
@@ -179,9 +184,20 @@ class Entry(unittest.TestCase):
             self.assertEqual(image.run("lucebox", "version", user=user).returncode, 0, user)
 
     def test_no_model_and_no_way_to_fetch_one_is_explained(self):
-        done = image.run("serve", "--port", str(free_port()), "--model", "no-such-model")
+        done = image.run("serve", "--port", str(free_port()), "--model", "no-such-model", environment=["LUCEBOX_DEVICE=cpu"])
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("no-such-model", done.stderr)
+
+    def test_no_gpu_is_explained_in_three_lines(self):
+        if not computes_on_gpus():
+            self.skipTest("skipped: this build computes on the CPU only")
+        if os.path.exists("/dev/nvidiactl"):
+            self.skipTest("skipped: there is a GPU")
+        done = image.run()
+        self.assertEqual(done.returncode, 78)
+        self.assertEqual(len(done.stderr.strip().splitlines()), 3, done.stderr)
+        self.assertIn("--gpus all", done.stderr)
+        self.assertIn("LUCEBOX_DEVICE=cpu", done.stderr)
 
 
 class Server:
@@ -189,7 +205,7 @@ class Server:
 
     def __init__(self, *words, user="12345:12345", environment=()):
         self.port = free_port()
-        command = image.command(words, user=user, environment=[f"LUCEBOX_PORT={self.port}", *environment],
+        command = image.command(words, user=user, environment=[f"LUCEBOX_PORT={self.port}", "LUCEBOX_DEVICE=cpu", *environment],
                                 mounts=[(model_folder(), "/models", False)])
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
