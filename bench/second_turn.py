@@ -11,23 +11,14 @@ of the cold wait, or if a number differs. Standard library only.
 import argparse
 import http.client
 import json
-import re
-import subprocess
 import time
-from urllib.parse import urlsplit
+
+import served
 
 LONGEST_SHARE = 0.1
 
 
-class Server:
-    def __init__(self, words):
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for line in self.process.stdout:
-            if found := re.search(r"at\s+(http://\S+)", line):
-                self.host, self.port = urlsplit(found.group(1)).hostname, urlsplit(found.group(1)).port
-                return
-        raise SystemExit("the server does not start")
-
+class Server(served.Server):
     def turn(self, messages):
         """(seconds to the first token, text, [log-probability], usage)"""
         connection = http.client.HTTPConnection(self.host, self.port, timeout=600)
@@ -50,10 +41,6 @@ class Server:
                     first = time.monotonic() - begin
         connection.close()
         return first, text, logprobs, usage
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
 
 
 def main():

@@ -9,14 +9,13 @@ were answered meanwhile, and what that many connections that ask nothing change.
 import argparse
 import http.client
 import json
-import re
 import resource
 import socket
 import statistics
-import subprocess
 import threading
 import time
-from urllib.parse import urlsplit
+
+import served
 
 
 def percentile(values, share):
@@ -24,15 +23,7 @@ def percentile(values, share):
     return values[min(len(values) - 1, int(share * len(values)))]
 
 
-class Server:
-    def __init__(self, words):
-        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-        for line in self.process.stdout:
-            if found := re.search(r"at\s+(http://\S+)", line):
-                self.host, self.port = urlsplit(found.group(1)).hostname, urlsplit(found.group(1)).port
-                return
-        raise SystemExit("the server does not start")
-
+class Server(served.Server):
     def get(self, path):
         """Seconds until a GET on a new connection is answered; None if it isn't, or not with 200."""
         begin = time.monotonic()
