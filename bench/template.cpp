@@ -27,7 +27,7 @@ int run() {
     constexpr int repetitions = 5;
     const Json variables = conversation();
     double worst = 0;
-    fmt::print("{:<42} {:>10} {:>12}  refused because\n", "template", "median ms", "steps only");
+    fmt::print("{:<42} {:>10} {:>8} {:>12}  refused because\n", "template", "median ms", "worst", "steps only");
     for (const HostileTemplate& hostile : hostile_templates) {
         std::vector<double> times, unlimited;
         std::string reason = "NOT REFUSED";
@@ -46,10 +46,10 @@ int run() {
         std::ranges::sort(times);
         std::ranges::sort(unlimited);
         worst = std::max(worst, times.back());
-        fmt::print("{:<42} {:>10.2f} {:>12.2f}  {}\n", hostile.name, times[repetitions / 2], unlimited[repetitions / 2], reason);
+        fmt::print("{:<42} {:>10.2f} {:>8.2f} {:>12.2f}  {}\n", hostile.name, times[repetitions / 2], times.back(), unlimited[repetitions / 2], reason);
     }
     fmt::print("\nworst of all {} runs: {:.1f} ms of CPU time\n", repetitions * hostile_templates.size(), worst);
-    return worst <= 60 ? 0 : 1; // the clock is looked at between steps
+    return worst <= 50 ? 0 : 1;
 }
 
 } // namespace

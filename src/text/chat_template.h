@@ -21,8 +21,8 @@ using Json = nlohmann::ordered_json; // key order is part of the rendered text
 struct TemplateBudget {
     std::size_t steps = 1'000'000;               // evaluated nodes; a turn of a conversation takes about a hundred
     std::size_t depth = 100;                     // nesting of expressions, blocks and macro calls
-    std::size_t output_bytes = 32u << 20;        // rendered text, and any one intermediate value
-    std::chrono::milliseconds time{50};          // CPU time of the thread
+    std::size_t output_bytes = 8u << 20;         // rendered text, and any one intermediate value
+    std::chrono::milliseconds time{35};          // CPU time of the thread; one more step may follow
 };
 
 class ChatTemplate {

@@ -132,9 +132,10 @@ std::string percent_encode(Runtime& runtime, const Value& value, bool in_query) 
     static constexpr char hex[] = "0123456789ABCDEF";
     const std::string_view text = to_text(runtime, value);
     const std::string_view plain = in_query ? "_.-~" : "_.-~/";
-    runtime.meter().charge_characters(text.size());
     std::string out;
-    for (const char c : text) {
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        runtime.meter().charge_character_at(i, text.size());
+        const char c = text[i];
         const auto byte = static_cast<unsigned char>(c);
         if (byte < 0x80 && (is_alphanumeric(byte) || plain.find(c) != std::string_view::npos)) {
             out += c;

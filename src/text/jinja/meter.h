@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "text/chat_template.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -41,6 +42,13 @@ public:
     void charge_bytes(std::size_t bytes) { charge(1 + bytes / 64); }
     // The same where every character is decoded, and perhaps looked up.
     void charge_characters(std::size_t bytes) { charge(1 + bytes / 16); }
+
+    // The same piece by piece, in front of each character at `at` of `size` that is worked on: the clock is looked at in the midst of a
+    // long text, too.
+    void charge_character_at(std::size_t at, std::size_t size) {
+        constexpr std::size_t piece = 4096;
+        if (at % piece == 0) charge_characters(std::min(piece, size - at));
+    }
 
     // Refuses a single value or an output of that many bytes.
     void check_size(std::size_t bytes) const {

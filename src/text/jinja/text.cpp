@@ -195,10 +195,10 @@ Value to_string(Runtime& runtime, const Value& value) {
 Value escape_html(Runtime& runtime, const Value& value) {
     if (value.is_string() && value.is_markup()) return value;
     const std::string_view text = to_text(runtime, value);
-    runtime.meter().charge_bytes(text.size());
     std::string out;
-    for (const char c : text) {
-        switch (c) {
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        runtime.meter().charge_character_at(i, text.size());
+        switch (const char c = text[i]; c) {
         case '&': out += "&amp;"; break;
         case '<': out += "&lt;"; break;
         case '>': out += "&gt;"; break;
