@@ -20,10 +20,12 @@ constexpr std::size_t short_step = 8;           // rows; the first run of a long
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// What `run` takes once clocks have risen and caches are full: the best of its runs, until several in a row were no better.
+constexpr int warming_runs = 24;
+
+// What `run` takes once clocks have risen and caches are full: the best of up to `most_runs`, until several in a row were no better.
 template <typename Run>
-Result<double> seconds_when_warm(const Run& run) {
-    constexpr int most_runs = 24, enough = 4;
+Result<double> seconds_when_warm(const Run& run, int most_runs = warming_runs) {
+    constexpr int enough = 4;
     constexpr double clearly = 0.98;
     const auto begin = Clock::now();
     double best = std::numeric_limits<double>::infinity();
@@ -55,17 +57,8 @@ Status Speculator::measure() {
     for (const std::size_t size : StepCosts::sizes) {
         if (size > std::min<std::size_t>(compute::max_tree_rows, runner_.options().rows)) break;
         while (rows.size() < size) rows.push_back({sequence, 0, static_cast<std::int32_t>(rows.size()) - 1, true, false});
-        double best = std::numeric_limits<double>::infinity();
-        if (size == 1) {
-            LUCEBOX_TRY(best, seconds_when_warm(step));
-        } else {
-            for (int repetition = 0; repetition < (size <= short_step ? 2 : 1); ++repetition) {
-                const auto start = Clock::now();
-                LUCEBOX_CHECK(step());
-                best = std::min(best, since(start));
-            }
-        }
-        costs_.set(size, best);
+        LUCEBOX_TRY(const double seconds, seconds_when_warm(step, size == 1 ? warming_runs : size <= short_step ? 2 : 1));
+        costs_.set(size, seconds);
         if (since(begin) > longest_measurement) break;
     }
     if (draft_) {

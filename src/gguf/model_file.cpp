@@ -111,33 +111,6 @@ std::optional<std::uint64_t> find_unsigned(const Header& header, std::string_vie
 
 // ---- split models
 
-struct SplitName {
-    std::string prefix;       // without directory
-    std::uint64_t number = 0; // from 1
-    std::uint64_t count = 0;
-};
-
-// "<prefix>-00001-of-00003.gguf"
-std::optional<SplitName> parse_split_name(const std::string& name) {
-    constexpr std::string_view pattern = "-NNNNN-of-NNNNN.gguf";
-    if (name.size() < pattern.size()) return std::nullopt;
-    const std::size_t start = name.size() - pattern.size();
-    SplitName out{name.substr(0, start)};
-    bool in_count = false;
-    for (std::size_t i = 0; i < pattern.size(); ++i) {
-        const char c = name[start + i];
-        if (pattern[i] != 'N') {
-            if (c != pattern[i]) return std::nullopt;
-            in_count = in_count || c == 'o';
-            continue;
-        }
-        if (c < '0' || c > '9') return std::nullopt;
-        std::uint64_t& number = in_count ? out.count : out.number;
-        number = number * 10 + static_cast<std::uint64_t>(c - '0');
-    }
-    return out;
-}
-
 // Only ever beside the opened file: no path comes out of metadata.
 std::filesystem::path part_path(const std::filesystem::path& opened, const SplitName& name, std::uint64_t index) {
     return opened.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", name.prefix, index + 1, name.count);
@@ -186,6 +159,26 @@ Result<std::vector<Part>> open_all_parts(const std::filesystem::path& path) {
 }
 
 } // namespace
+
+std::optional<SplitName> parse_split_name(const std::string& name) {
+    constexpr std::string_view pattern = "-NNNNN-of-NNNNN.gguf";
+    if (name.size() < pattern.size()) return std::nullopt;
+    const std::size_t start = name.size() - pattern.size();
+    SplitName out{name.substr(0, start)};
+    bool in_count = false;
+    for (std::size_t i = 0; i < pattern.size(); ++i) {
+        const char c = name[start + i];
+        if (pattern[i] != 'N') {
+            if (c != pattern[i]) return std::nullopt;
+            in_count = in_count || c == 'o';
+            continue;
+        }
+        if (c < '0' || c > '9') return std::nullopt;
+        std::uint64_t& number = in_count ? out.count : out.number;
+        number = number * 10 + static_cast<std::uint64_t>(c - '0');
+    }
+    return out;
+}
 
 struct ModelFile::State {
     std::filesystem::path path;

@@ -82,4 +82,12 @@ private:
     std::unique_ptr<State> state_;
 };
 
+// The name of one part of a split model: "<prefix>-00001-of-00003.gguf".
+struct SplitName {
+    std::string prefix;       // without directory
+    std::uint64_t number = 0; // from 1
+    std::uint64_t count = 0;
+};
+std::optional<SplitName> parse_split_name(const std::string& name); // none: another name
+
 } // namespace lucebox::gguf

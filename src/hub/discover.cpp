@@ -1,5 +1,7 @@
 #include "hub/discover.h"
 
+#include "gguf/model_file.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,16 +15,9 @@ constexpr int deepest = 4;
 constexpr std::uint64_t large_bytes = std::uint64_t{5} << 30;
 constexpr std::size_t most_listed = 8;
 
-// "x-00002-of-00003.gguf"
-bool is_later_part(std::string_view name) {
-    constexpr std::string_view pattern = "-00000-of-00000.gguf";
-    if (name.size() <= pattern.size()) return false;
-    const std::string_view tail = name.substr(name.size() - pattern.size());
-    for (std::size_t i = 0; i < pattern.size(); ++i) {
-        const bool digit = tail[i] >= '0' && tail[i] <= '9';
-        if (pattern[i] == '0' ? !digit : tail[i] != pattern[i]) return false;
-    }
-    return tail.substr(1, 5) != "00001";
+bool is_later_part(const std::string& name) {
+    const auto part = gguf::parse_split_name(name);
+    return part && !part->prefix.empty() && part->number != 1;
 }
 
 bool is_no_model(const fs::path& path) {

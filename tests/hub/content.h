@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <random>
 #include <span>
 #include <string>
 
@@ -15,6 +16,14 @@ inline std::string sha256_of(const std::string& bytes) {
     Sha256 hash;
     hash.update(std::as_bytes(std::span(bytes)));
     return hex(hash.finish());
+}
+
+// Bytes that do not compress.
+inline std::string random_bytes(std::size_t count, unsigned seed) {
+    std::mt19937 random(seed);
+    std::string bytes;
+    for (std::size_t i = 0; i < count; ++i) bytes += static_cast<char>(random());
+    return bytes;
 }
 
 inline std::string content_of(const std::filesystem::path& path) {

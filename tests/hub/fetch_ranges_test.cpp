@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <random>
 
 namespace lucebox::hub {
 namespace {
@@ -27,15 +26,13 @@ class FetchRanges : public ::testing::Test {
 protected:
     static constexpr std::size_t range_bytes = 50'000, total = 9 * range_bytes + 1234;
     fs::path path = fs::temp_directory_path() / fmt::format("lucebox-ranges-{}-{}.part", ::getpid(), counter_++);
-    std::string content;
+    const std::string content = random_bytes(total, 7);
     HubSettings settings;
     IndexServer::Handler handler = [this](const IndexRequest& request) { return sent(request); };
     IndexServer server{[this](const IndexRequest& request) { return handler(request); }};
     std::uint64_t last_told = 0;
 
     FetchRanges() {
-        std::mt19937 random(7);
-        for (std::size_t i = 0; i < total; ++i) content += static_cast<char>(random());
         settings.connections = 3;
         settings.range_bytes = range_bytes;
         settings.attempts = 2;

@@ -13,7 +13,6 @@
 #include <atomic>
 #include <csignal>
 #include <fstream>
-#include <random>
 #include <sys/resource.h>
 #include <thread>
 
@@ -36,9 +35,8 @@ protected:
     std::vector<std::string> said;
 
     Hub() {
-        std::mt19937 random(3);
         for (std::size_t i = 0; i < 2; ++i) {
-            for (std::size_t j = 0; j < part_bytes; ++j) parts[i] += static_cast<char>(random());
+            parts[i] = random_bytes(part_bytes, static_cast<unsigned>(i) + 3);
             wheels[i] = ZipBuilder().add("x/readme.txt", "hello").add("x/part.bin", parts[i], i == 0).build();
             digests[i] = sha256_of(wheels[i]);
         }

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <random>
 
 namespace lucebox::hub {
 namespace {
@@ -26,7 +25,7 @@ using ::testing::Not;
 class HuggingFace : public ::testing::Test {
 protected:
     fs::path folder = fs::temp_directory_path() / fmt::format("lucebox-hf-{}-{}", ::getpid(), counter_++);
-    std::string target, draft; // contents
+    const std::string target = random_bytes(400'000, 5), draft = random_bytes(50'000, 6); // contents
     Model model;
     HubSettings settings;
     std::vector<std::string> said;
@@ -37,9 +36,6 @@ protected:
     std::unique_ptr<IndexServer> endpoint = std::make_unique<IndexServer>([this](const IndexRequest& request) { return at_endpoint ? at_endpoint(request) : led(request); });
 
     HuggingFace() {
-        std::mt19937 random(5);
-        for (int i = 0; i < 400'000; ++i) target += static_cast<char>(random());
-        for (int i = 0; i < 50'000; ++i) draft += static_cast<char>(random());
         model.name = "big";
         model.file = "big.gguf";
         model.licence = "MIT";

@@ -1,5 +1,6 @@
 #include "app/serving/sweep.h"
 
+#include "app/bench_measure.h"
 #include "app/bench_tasks.h"
 #include "app/serving/server_client.h"
 #include "base/file.h"
@@ -22,7 +23,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-using Clock = std::chrono::steady_clock;
 
 constexpr auto poll_interval = 50ms;
 constexpr auto load_timeout = 15min; // a large model from a slow disk
@@ -167,10 +167,10 @@ Result<Measured> measure(const Candidate& candidate, const SweepSettings& settin
         rates.push_back(static_cast<double>(sum.tokens) / sum.seconds);
         measured.tokens = sum.tokens;
     }
-    std::ranges::sort(rates);
-    measured.median = rates[rates.size() / 2];
-    measured.low = rates.front();
-    measured.high = rates.back();
+    const Spread spread(std::move(rates));
+    measured.median = spread.median;
+    measured.low = spread.low;
+    measured.high = spread.high;
     return measured;
 }
 

@@ -1,14 +1,11 @@
 #include "server/api/tool_memory.h"
 
+#include "base/ascii.h"
+
 #include <algorithm>
 
 namespace lucebox::server {
 namespace {
-
-std::string_view trimmed(std::string_view text) {
-    const std::size_t begin = std::min(text.find_first_not_of(" \t\r\n"), text.size());
-    return text.substr(begin, text.find_last_not_of(" \t\r\n") + 1 - begin);
-}
 
 // Whatever the order of an object's keys: clients write them in their own.
 bool same(const Json& a, const Json& b) {

@@ -1,5 +1,7 @@
 #include "text/tools/tool_set.h"
 
+#include "base/ascii.h"
+
 #include <algorithm>
 #include <cctype>
 
@@ -100,12 +102,6 @@ bool nested_too_deeply(std::string_view json) {
         }
     }
     return false;
-}
-
-std::string_view trimmed(std::string_view text) {
-    const std::size_t begin = text.find_first_not_of(" \t\r\n");
-    if (begin == std::string_view::npos) return {};
-    return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
 }
 
 std::string quoted(std::string_view text) {
