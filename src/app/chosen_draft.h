@@ -4,27 +4,17 @@
 #include "base/options.h"
 
 #include <filesystem>
-#include <span>
-#include <string>
-#include <vector>
 
 namespace lucebox::app {
 
 struct ChosenDraft {
     std::filesystem::path path; // empty: none
-    bool found = false;         // by itself: one that does not fit is left out instead of being an error
+    bool found = false;         // by itself: one that cannot be used after all is left out instead of being an error
 };
 
-// --draft; nothing where speculation is off or --draft is `none`; else the first file of draft_name() beside the model, in
-// the folders of --models, and in those that came with the program.
+// --draft FILE; of the files in --draft FOLDER the first that fits; none where speculation is off or --draft is `none`; else
+// the first that fits of model::draft_files(), in the model's folder, in those of --models, and in what came with the program.
+// What does not fit is told, with the values that disagree, where nothing else was found.
 ChosenDraft chosen_draft(const Options& options, const std::filesystem::path& model);
-
-// "a/Name.Q4_1.gguf" -> "Name.dflash.gguf": one draft serves all weight types of a model.
-std::string draft_name(const std::filesystem::path& model);
-
-// Where a program at `program` has its drafts: beside itself, as installed, and in the source tree that it was built in.
-std::vector<std::filesystem::path> shipped_drafts(const std::filesystem::path& program);
-
-std::filesystem::path find_draft(const std::filesystem::path& model, std::span<const std::filesystem::path> folders);
 
 } // namespace lucebox::app

@@ -53,8 +53,8 @@ constexpr std::array options{
     OptionSpec{"vram", number, "model", "", "0..4096", "check autotune", "Plan for a card of this many GiB, which need not be here."},
 
     OptionSpec{"draft", path, "speculation", "", "", "serve run generate draft bench autotune config",
-               "DFlash draft of the model (GGUF, or safetensors with config.json), or none; "
-               "else NAME.dflash.gguf beside NAME.*.gguf, in --models or with the program."},
+               "DFlash draft of the model (GGUF, or safetensors with config.json), a folder with drafts, or none; "
+               "else one that fits beside the model, in a folder draft there or in --models, or with the program."},
     OptionSpec{"draft-head", integer, "speculation", "0", "0..16777216", "serve run generate bench config",
                "The draft guesses among the first so many tokens of the vocabulary, its common ones, and reads that much less; 0: among all."},
     OptionSpec{"speculation", text, "speculation", "auto", "", "serve run generate bench config",

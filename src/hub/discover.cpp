@@ -1,6 +1,7 @@
 #include "hub/discover.h"
 
 #include "gguf/model_file.h"
+#include "model/draft_files.h"
 
 #include <fmt/format.h>
 
@@ -22,7 +23,7 @@ bool is_later_part(const std::string& name) {
 
 bool is_no_model(const fs::path& path) {
     const std::string name = path.filename().string();
-    return path.extension() != ".gguf" || is_later_part(name) || name.ends_with(".dflash.gguf") || name.starts_with("dflash-") || name.starts_with("mmproj");
+    return path.extension() != ".gguf" || is_later_part(name) || model::is_draft_name(name) || name.starts_with("mmproj");
 }
 
 void search(const fs::path& folder, int depth, std::vector<fs::path>& found) {
@@ -30,7 +31,7 @@ void search(const fs::path& folder, int depth, std::vector<fs::path>& found) {
     for (auto it = fs::directory_iterator(folder, fs::directory_options::skip_permission_denied, error); !error && it != fs::directory_iterator(); it.increment(error)) {
         const fs::path& path = it->path();
         if (fs::is_directory(path, ignored)) {
-            if (depth < deepest && path.filename() != "draft" && path.filename() != "drafts") search(path, depth + 1, found);
+            if (depth < deepest && !model::is_draft_folder(path.filename().string())) search(path, depth + 1, found);
         } else if (!is_no_model(path) && fs::is_regular_file(path, ignored)) {
             found.push_back(path);
         }

@@ -11,7 +11,7 @@
 
 namespace lucebox::hub {
 
-// Model files in these folders, at most four levels down, links followed: no drafts (in a folder `draft`, or named as such), no
+// Model files in these folders, at most four levels down, links followed: no drafts (see model/draft_files.h), no
 // projectors of images, and of a split model its first part. Sorted.
 std::vector<std::filesystem::path> model_files(std::span<const std::filesystem::path> folders);
 

@@ -1,5 +1,6 @@
 #include "model/dflash_draft.h"
 
+#include "model/dflash_target.h"
 #include "model/model.h"
 
 #include <fmt/format.h>
@@ -9,24 +10,6 @@
 
 namespace lucebox::model {
 namespace {
-
-Error mismatch(std::string message) {
-    return {ErrorKind::invalid_data, std::move(message), "use the draft that was trained for this model"};
-}
-
-Status check_fits(const DflashConfig& draft, const Model& target) {
-    if (draft.width != target.width()) {
-        return mismatch(fmt::format("the draft has width {}, the model has width {}", draft.width, target.width()));
-    }
-    if (draft.vocabulary != target.vocabulary().size()) {
-        return mismatch(fmt::format("the draft has a vocabulary of {}, the model of {}", draft.vocabulary, target.vocabulary().size()));
-    }
-    const std::size_t layers = target.layers().size();
-    for (const std::size_t id : draft.target_layers) {
-        if (id >= layers) return mismatch(fmt::format("the draft reads layer {} of a model that has layers 0 to {}", id, layers - 1));
-    }
-    return Ok{};
-}
 
 // Loads by name and shape, and remembers the first failure.
 class Weights {
@@ -82,7 +65,7 @@ private:
 
 Result<std::unique_ptr<DflashDraft>> DflashDraft::load(const DflashFile& file, compute::Device& device, const Model& target) {
     const DflashConfig& c = file.config();
-    LUCEBOX_CHECK(check_fits(c, target));
+    LUCEBOX_CHECK(check_fits(c, {{}, target.width(), target.vocabulary().size(), target.layer_count()}));
     std::unique_ptr<DflashDraft> draft(new DflashDraft(c));
     draft->rope_ = plain_rope(c.head_dim, c.rope_base);
     Weights weights(file, device);

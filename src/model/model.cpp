@@ -40,7 +40,8 @@ Result<std::unique_ptr<Model>> Model::load(const gguf::ModelFile& file, const Pl
         return model;
     }
     return Error{ErrorKind::unsupported, fmt::format("architecture '{}' is not supported", loader.architecture()),
-                 fmt::format("supported are {}", fmt::join(known_architectures(), ", "))};
+                 loader.architecture().ends_with("dflash-draft") ? "this is a draft: --draft FILE, beside the model that it was trained for"
+                                                                 : fmt::format("supported are {}", fmt::join(known_architectures(), ", "))};
 }
 
 void Model::run_layers(Pass& pass, Tensor x, std::size_t begin, std::size_t end) const {

@@ -241,9 +241,9 @@ class Drafts(unittest.TestCase):
         self.model = self.beside / "Tiny-1B.Q8_0.gguf"
         self.model.symlink_to((ORACLES / "dflash-qwen3/model.gguf").resolve())
 
-    def proposals(self, *more):
+    def proposals(self, *more, environment=None):
         got = run("generate", "--model", self.model, "--tokens", ORACLES / "dflash-qwen3/sequence.npy", "--max-tokens", "8", "--json",
-                  "--speculation", "chain:3", *more)
+                  "--speculation", "chain:3", *more, environment=environment)
         self.assertEqual(got.returncode, 0, got.stderr)
         return [step["proposals"] for step in json.loads(got.stdout)["steps"]], got.stderr
 
@@ -258,15 +258,59 @@ class Drafts(unittest.TestCase):
             self.assertEqual(self.proposals("--models", self.drafts, "--draft", "none")[0], without)
             (folder / name).unlink()
 
+    def put(self, path, of):
+        path = Path(self.folder.name, path)
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to((ORACLES / of).resolve())
+        return path
+
     def test_one_of_another_model_is_left_out_unless_it_was_asked_for(self):
         without, _ = self.proposals()
-        (self.beside / "Tiny-1B.dflash.gguf").symlink_to((ORACLES / "dflash-qwen35/draft.gguf").resolve())
+        other = self.put("models/Tiny-1B.dflash.gguf", "dflash-qwen35/draft.gguf")
         got, log = self.proposals()
         self.assertEqual(got, without)
-        self.assertIn("Tiny-1B.dflash.gguf is not used", log)
-        asked = run("generate", "--model", self.model, "--tokens", ORACLES / "dflash-qwen3/sequence.npy", "--max-tokens", "1",
-                    "--draft", self.beside / "Tiny-1B.dflash.gguf")
+        self.assertIn("Tiny-1B.dflash.gguf is not used: the draft has", log)
+        asked = run("generate", "--model", self.model, "--tokens", ORACLES / "dflash-qwen3/sequence.npy", "--max-tokens", "1", "--draft", other)
         self.assertNotEqual(asked.returncode, 0)
+        self.assertIn("the draft has", asked.stderr)
+
+    def test_one_given_as_the_model_is_told_apart(self):
+        got = run("check", ORACLES / "dflash-qwen3/draft.gguf")
+        self.assertNotEqual(got.returncode, 0)
+        self.assertIn("this is a draft: --draft FILE", got.stderr)
+
+    def test_in_a_folder_of_drafts_the_first_that_fits_is_taken_whatever_it_is_called(self):
+        expected, _ = self.proposals("--draft", ORACLES / "dflash-qwen3/draft.gguf")
+        self.put("models/draft/a-dflash.gguf", "dflash-qwen35/draft.gguf")
+        self.put("models/draft/b-model.gguf", "dflash-qwen3/model.gguf")
+        self.put("models/draft/c.gguf", "dflash-qwen3/draft.gguf")
+        got, log = self.proposals()
+        self.assertEqual(got, expected)
+        self.assertIn("draft/c.gguf was found for Tiny-1B.Q8_0.gguf; --draft names another", log)
+        self.assertNotIn("is not used", log)
+        self.assertEqual(self.proposals("--draft", self.beside / "draft")[0], expected)
+        self.assertEqual(self.proposals(environment={"DFLASH_DRAFT": str(self.beside / "draft")})[0], expected)
+
+    def test_where_none_fits_each_is_named_with_what_disagrees(self):
+        without, _ = self.proposals()
+        self.put("models/draft/a-dflash.gguf", "dflash-qwen35/draft.gguf")
+        self.put("models/draft/b-model.gguf", "dflash-qwen3/model.gguf")
+        got, log = self.proposals()
+        self.assertEqual(got, without)
+        self.assertRegex(log, "a-dflash.gguf is not used: the draft has .* the model")
+        self.assertIn("b-model.gguf is not used: ", log)
+        self.assertIn("is no DFlash draft", log)
+        (self.beside / "empty").mkdir()
+        got, log = self.proposals("--draft", self.beside / "empty")
+        self.assertEqual(got, without)
+        self.assertIn("there is no draft in", log)
+
+    def test_safetensors_are_found_too(self):
+        expected, _ = self.proposals("--draft", ORACLES / "dflash-qwen3/draft")
+        self.put("models/draft/tiny-1b-speculator", "dflash-qwen3/draft")
+        got, log = self.proposals()
+        self.assertEqual(got, expected)
+        self.assertIn("tiny-1b-speculator/model.safetensors was found", log)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 // DFlash drafts against what an independent implementation computes: features, every draft logit, whole traces.
 #include "oracle.h"
 
+#include "model/dflash_target.h"
 #include "model/draft_runner.h"
 
 #include <fmt/format.h>
@@ -221,6 +222,30 @@ TEST(DflashMismatch, ADraftOfAnotherModelIsRefusedWithBothValues) {
     EXPECT_EQ(refusal("dflash-qwen3", draft), "");
     EXPECT_EQ(refusal("dflash-qwen35", draft), "the draft has a vocabulary of 304, the model of 288");
     EXPECT_EQ(refusal("qwen35-r3", draft), "the draft has width 64, the model has width 32");
+}
+
+TEST(DflashMismatch, TheModelsHeaderAloneTells) {
+    const auto target = [](const char* folder) {
+        const auto file = gguf::ModelFile::open(oracle_path(folder) / "model.gguf");
+        const auto found = file ? dflash_target(*file) : file.error();
+        EXPECT_TRUE(found) << folder;
+        return found ? *found : DflashTarget{};
+    };
+    for (const char* folder : {"dflash-qwen3", "qwen35-mtp", "gemma3"}) {
+        const Rig rig(oracle_path(folder) / "model.gguf");
+        const DflashTarget found = target(folder);
+        EXPECT_EQ(found.width, rig.runner->model().width()) << folder;
+        EXPECT_EQ(found.vocabulary, rig.runner->model().vocabulary().size()) << folder;
+        EXPECT_EQ(found.layers, rig.runner->model().layer_count()) << folder;
+    }
+    const auto file = DflashFile::open(oracle_path("dflash-qwen3") / "draft.gguf");
+    ASSERT_TRUE(file);
+    DflashConfig draft = file->config();
+    EXPECT_TRUE(check_fits(draft, target("dflash-qwen3")));
+    draft.architecture = "gemma4-dflash-draft";
+    const Status other = check_fits(draft, target("dflash-qwen3"));
+    ASSERT_FALSE(other);
+    EXPECT_EQ(other.error().message, "the draft is a gemma4-dflash-draft, the model is of the architecture qwen3");
 }
 
 TEST(DflashMismatch, ALayerThatTheModelLacksIsNamed) {
