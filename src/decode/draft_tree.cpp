@@ -1,6 +1,8 @@
 #include "decode/draft_tree.h"
 
 #include <algorithm>
+#include <cmath>
+#include <optional>
 
 namespace lucebox::decode {
 namespace {
@@ -11,7 +13,7 @@ constexpr std::int32_t chain_rank = 1 << 20; // behind every rank of a draft
 
 void DraftTree::reset(TokenId root) {
     nodes_.assign(1, DraftNode{root, -1, 0, 0, 0});
-    expanded_.assign(1, false);
+    branches_.assign(1, {});
     heap_.clear();
 }
 
@@ -34,41 +36,66 @@ std::int32_t DraftTree::child(std::int32_t node, TokenId token) const {
     return -1;
 }
 
-std::int32_t DraftTree::find_or_add(std::int32_t parent, const Candidate& candidate, float score) {
+std::int32_t DraftTree::find_or_add(std::int32_t parent, const Candidate& candidate, float score, Form* form) {
     const std::int32_t found = child(parent, candidate.token);
     if (found >= 0) return found;
-    nodes_.push_back({candidate.token, parent, nodes_[static_cast<std::size_t>(parent)].depth + 1, score, candidate.origin});
-    expanded_.push_back(false);
+    const auto above = static_cast<std::size_t>(parent);
+    nodes_.push_back({candidate.token, parent, nodes_[above].depth + 1, score, candidate.origin});
+    branches_.push_back({form ? form->after(branches_[above].place, candidate.token) : Form::nowhere});
     return static_cast<std::int32_t>(nodes_.size() - 1);
 }
 
-void DraftTree::grow(std::span<const std::span<const Candidate>> depths, std::span<const std::span<const Candidate>> chains,
-                     std::size_t budget, bool chain_seed) {
-    budget = std::min(budget, most_draft_nodes);
-    const auto candidates = [&](std::int32_t depth) { // of that depth; empty behind the last
-        const auto index = static_cast<std::size_t>(depth - 1);
-        return index < depths.size() ? depths[index] : std::span<const Candidate>{};
-    };
-    const auto expand = [&](std::int32_t node) { // the draft's best child
-        const auto index = static_cast<std::size_t>(node);
-        const auto next = candidates(nodes_[index].depth + 1);
-        if (expanded_[index] || next.empty()) return;
-        expanded_[index] = true;
-        push({nodes_[index].score + next[0].logprob, nodes_[index].depth + 1, node, 0, -1});
-    };
-    if (chain_seed) {
-        std::int32_t last = 0;
-        for (std::int32_t depth = 1; static_cast<std::size_t>(depth) <= std::min(depths.size(), budget); ++depth) {
-            const auto here = candidates(depth);
-            if (here.empty()) break;
-            const float before = nodes_[static_cast<std::size_t>(last)].score;
-            expanded_[static_cast<std::size_t>(last)] = true;
-            if (here.size() > 1) push({before + here[1].logprob, depth, last, 1, -1});
-            last = find_or_add(last, here[0], before + here[0].logprob);
-        }
-    } else {
-        expand(0);
+void DraftTree::restrict(Branch& branch, std::span<const Candidate> below, Form& form) {
+    constexpr float least_left = 1e-3f; // where everything likely is forbidden
+    float left = 1;
+    for (std::size_t rank = 0; rank < below.size(); ++rank) {
+        if (form.after(branch.place, below[rank].token) != Form::nowhere) continue;
+        branch.forbidden |= std::uint64_t{1} << rank;
+        left -= std::exp(below[rank].logprob);
     }
+    branch.raise = -std::log(std::clamp(left, least_left, 1.0f));
+}
+
+void DraftTree::grow(std::span<const std::span<const Candidate>> depths, std::span<const std::span<const Candidate>> chains,
+                     std::size_t budget, bool chain_seed, Form* form) {
+    budget = std::min(budget, most_draft_nodes);
+    if (form) branches_[0].place = form->here();
+    const auto candidates_below = [&](std::int32_t node) { // of the draft; none behind its last depth
+        const auto index = static_cast<std::size_t>(nodes_[static_cast<std::size_t>(node)].depth);
+        const auto all = index < depths.size() ? depths[index] : std::span<const Candidate>{};
+        return all.first(std::min<std::size_t>(all.size(), 64));
+    };
+    // The best candidate below a node from that rank on.
+    const auto next_below = [&](std::int32_t node, std::int32_t rank) -> std::optional<Entry> {
+        const auto here = candidates_below(node);
+        const auto index = static_cast<std::size_t>(node);
+        const Branch& branch = branches_[index];
+        while (static_cast<std::size_t>(rank) < here.size() && (branch.forbidden >> rank & 1) != 0) ++rank;
+        if (static_cast<std::size_t>(rank) >= here.size()) return std::nullopt;
+        const float logprob = std::min(here[static_cast<std::size_t>(rank)].logprob + branch.raise, 0.0f);
+        return Entry{nodes_[index].score + logprob, nodes_[index].depth + 1, node, rank, -1};
+    };
+    const auto first_below = [&](std::int32_t node) -> std::optional<Entry> {
+        Branch& branch = branches_[static_cast<std::size_t>(node)];
+        if (branch.expanded) return std::nullopt;
+        branch.expanded = true;
+        if (form) restrict(branch, candidates_below(node), *form);
+        return next_below(node, 0);
+    };
+    const auto push_if = [&](const std::optional<Entry>& entry) {
+        if (entry) push(*entry);
+    };
+    const auto add = [&](const Entry& entry) { // a candidate of the draft
+        push_if(next_below(entry.parent, entry.rank + 1));
+        return find_or_add(entry.parent, candidates_below(entry.parent)[static_cast<std::size_t>(entry.rank)], entry.score, form);
+    };
+    std::int32_t last = 0;
+    while (chain_seed && drafted() < budget) {
+        const auto best = first_below(last);
+        if (!best) break;
+        last = add(*best);
+    }
+    push_if(first_below(last));
     for (std::size_t i = 0; i < chains.size(); ++i) {
         if (!chains[i].empty()) push({chains[i][0].logprob, 1, 0, chain_rank + static_cast<std::int32_t>(i), static_cast<std::int32_t>(i)});
     }
@@ -76,28 +103,23 @@ void DraftTree::grow(std::span<const std::span<const Candidate>> depths, std::sp
         std::ranges::pop_heap(heap_, later);
         const Entry entry = heap_.back();
         heap_.pop_back();
+        std::int32_t node = 0;
         if (entry.chain >= 0) {
             const auto chain = chains[static_cast<std::size_t>(entry.chain)];
-            const std::int32_t node = find_or_add(entry.parent, chain[static_cast<std::size_t>(entry.depth - 1)], entry.score);
+            node = find_or_add(entry.parent, chain[static_cast<std::size_t>(entry.depth - 1)], entry.score, form);
             const auto next = static_cast<std::size_t>(entry.depth);
             if (next < chain.size()) push({entry.score + chain[next].logprob, entry.depth + 1, node, entry.rank, entry.chain});
-            expand(node);
-            continue;
+        } else {
+            node = add(entry);
         }
-        const auto here = candidates(entry.depth);
-        const auto rank = static_cast<std::size_t>(entry.rank);
-        const std::int32_t node = find_or_add(entry.parent, here[rank], entry.score);
-        if (rank + 1 < here.size()) {
-            push({entry.score - here[rank].logprob + here[rank + 1].logprob, entry.depth, entry.parent, entry.rank + 1, -1});
-        }
-        expand(node);
+        push_if(first_below(node));
     }
 }
 
 void DraftTree::truncate(std::size_t nodes) {
     if (nodes + 1 >= nodes_.size()) return;
     nodes_.resize(nodes + 1);
-    expanded_.resize(nodes + 1);
+    branches_.resize(nodes + 1);
 }
 
 } // namespace lucebox::decode

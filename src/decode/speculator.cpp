@@ -100,10 +100,12 @@ void Speculator::look_up(State& s, const Ask& ask) {
         const std::uint8_t origin = match.length == 0 ? from_continuation : i == 0 ? from_best_match : from_other_match;
         std::vector<Candidate>& chain = s.chains[i];
         chain.clear();
+        Form::Place place_in_form = ask.form ? ask.form->here() : Form::nowhere;
         for (std::size_t depth = 0; depth < most; ++depth) {
             // Behind the end of the text its repetition is assumed to go on.
             const std::size_t place = match.next + depth, period = text.size() - match.next;
             const TokenId token = place < text.size() ? text[place] : chain[depth - period].token;
+            if (ask.form && (place_in_form = ask.form->after(place_in_form, token)) == Form::nowhere) break;
             const auto evidence = static_cast<float>(match.length + depth);
             const float logprob = s.acceptance.logprob(all_, origin, static_cast<std::int32_t>(depth) + 1, evidence);
             chain.push_back({token, logprob, origin, evidence});
@@ -179,7 +181,7 @@ void Speculator::grow(State& s, const Ask& ask) {
         for (const auto& chain : s.chains) chain_views_.push_back(chain);
     }
     s.tree.reset(ask.last);
-    s.tree.grow(depth_views_, chain_views_, speculation_.budget, !automatic());
+    s.tree.grow(depth_views_, chain_views_, speculation_.budget, !automatic(), ask.form);
 }
 
 void Speculator::plan(std::span<const Ask> asks, std::size_t most_nodes) {
@@ -280,6 +282,7 @@ void Speculator::verified(model::SequenceId sequence, std::span<const std::int32
         }
     }
     for (std::size_t depth = 1; depth <= std::min(s.depths.size(), known); ++depth) {
+        if (s.tree.restricted(nodes[depth - 1])) continue; // a choice among fewer says nothing of free guesses
         for (const Candidate& candidate : s.depths[depth - 1]) judge(candidate, depth);
     }
 }

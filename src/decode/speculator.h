@@ -43,6 +43,7 @@ public:
         model::SequenceId sequence = 0;
         TokenId last = 0;      // the chosen token that the step will feed
         std::size_t depth = 0; // guesses that could be of use in a row: what the answer may still grow by, less one
+        Form* form = nullptr;  // what the answer has to keep to; null: nothing
     };
     // At most `most_nodes` guesses over all sequences.
     void plan(std::span<const Ask> asks, std::size_t most_nodes);

@@ -392,7 +392,7 @@ Result<RequestId> Engine::submit(Request request, OnEvent on_event) {
     if (request.reasoning && request.reasoning->close.empty()) return Error{ErrorKind::usage, "the end of the reasoning has no text"};
     const std::uint64_t client = request.client;
     const bool background = request.background;
-    Guide guide(request, request.grammar ? token_trie() : nullptr);
+    Guide guide(request, *state.tokenizer, request.grammar ? token_trie() : nullptr);
     auto generation = std::make_unique<Generation>(std::move(request), std::move(guide), std::move(on_event), *state.tokenizer);
     RequestId id = 0;
     {

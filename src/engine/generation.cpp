@@ -32,10 +32,10 @@ void Generation::begin_step() {
     row_count_ = 0;
 }
 
-decode::Speculator::Ask Generation::ask(std::size_t context) const {
+decode::Speculator::Ask Generation::ask(std::size_t context) {
     const std::size_t room = context - std::min(context, request_.prompt.size() + generated_);
     const std::size_t left = std::min(room, request_.max_tokens - std::min(request_.max_tokens, generated_));
-    return {sequence_, last_, left > 0 ? left - 1 : 0};
+    return {sequence_, last_, left > 0 ? left - 1 : 0, guide_.form()};
 }
 
 void Generation::add_prompt(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs) {
@@ -187,7 +187,7 @@ void Generation::take(decode::Sample sample, std::size_t position, std::size_t c
     }
     ++generated_;
     history_.add_generated(last_);
-    const bool fits = guide_.advance(last_, tokenizer_.token_bytes(last_, true));
+    const bool fits = guide_.advance(last_);
     auto outcome = stops_.push(utf8_.push(tokenizer_.token_bytes(last_, request_.show_special)));
     const bool guessed = tree_ && tree_->child(path_.back(), last_) >= 0;
     on_event_(Generated{std::move(sample), std::move(outcome.text), guessed});

@@ -44,7 +44,7 @@ public:
 
     void begin_step();
     // What guesses could be of use. `context`: tokens a sequence may hold.
-    decode::Speculator::Ask ask(std::size_t context) const;
+    decode::Speculator::Ask ask(std::size_t context);
     // Appends rows to a step: a piece of the prompt, or the last token with guesses below it. Remembers which outputs will
     // be its own.
     void add_prompt(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs);

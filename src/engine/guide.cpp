@@ -2,7 +2,8 @@
 
 namespace lucebox::engine {
 
-Guide::Guide(const Request& request, text::TokenTrie::Pointer trie) : reasoning_(request.reasoning), inside_(reasoning_.has_value()) {
+Guide::Guide(const Request& request, const text::Tokenizer& tokenizer, text::TokenTrie::Pointer trie)
+    : tokenizer_(&tokenizer), reasoning_(request.reasoning), inside_(reasoning_.has_value()) {
     if (request.grammar) matcher_ = std::make_unique<text::GrammarMatcher>(request.grammar, std::move(trie));
     if (inside_ && reasoning_->budget == 0) begin_close(ReasoningClose::hard);
 }
@@ -30,24 +31,54 @@ bool Guide::refuses_end() {
     return !forced_.empty();
 }
 
-bool Guide::advance(TokenId token, std::string_view bytes) {
+// Adds to the end of the reasoning's text; what stands behind the closing mark, once that is there.
+std::optional<std::string> Guide::closed_by(std::string_view bytes, std::string& tail) const {
+    const std::string& mark = reasoning_->close;
+    tail += bytes;
+    if (const std::size_t at = tail.find(mark); at != std::string::npos) return tail.substr(at + mark.size());
+    if (tail.size() >= mark.size()) tail.erase(0, tail.size() - mark.size() + 1);
+    return std::nullopt;
+}
+
+bool Guide::advance(TokenId token) {
     if (!inside_) return !matcher_ || matcher_->accept(token);
     ++reasoning_tokens_;
-    tail_ += bytes;
-    const bool was_forced = !forced_.empty();
-    if (was_forced) forced_.pop_front();
-    // A close that was forced ends with its last token, whatever it says; the model's own, with its mark.
-    const std::size_t at = was_forced ? std::string::npos : tail_.find(reasoning_->close);
-    if (at != std::string::npos || (was_forced && forced_.empty())) {
-        inside_ = false;
-        if (close_ == ReasoningClose::none) close_ = ReasoningClose::natural;
-        const std::string_view behind = at == std::string::npos ? std::string_view() : std::string_view(tail_).substr(at + reasoning_->close.size());
-        return !matcher_ || matcher_->accept_bytes(behind);
+    if (!forced_.empty()) { // such a close ends with its last token, whatever it says
+        forced_.pop_front();
+        inside_ = !forced_.empty();
+        return true;
     }
-    const std::size_t keep = reasoning_->close.size() - 1;
-    if (tail_.size() > keep) tail_.erase(0, tail_.size() - keep);
+    if (const auto behind = closed_by(tokenizer_->token_bytes(token, true), tail_)) { // the model's own
+        inside_ = false;
+        close_ = ReasoningClose::natural;
+        return !matcher_ || matcher_->accept_bytes(*behind);
+    }
     if (reasoning_->budget && reasoning_tokens_ >= *reasoning_->budget) begin_close(ReasoningClose::hard);
     return true;
+}
+
+decode::Form::Place Guide::here() {
+    branches_.assign(1, {inside_, tail_, 0, matcher_->state()});
+    return 0;
+}
+
+decode::Form::Place Guide::after(Place place, TokenId token) {
+    if (tokenizer_->is_end_of_generation(token)) return nowhere;
+    Branch branch = branches_[static_cast<std::size_t>(place)];
+    std::optional<text::GrammarMatcher::State> state = branch.state;
+    if (!branch.inside) {
+        state = matcher_->after(branch.state, token);
+    } else if (!forced_.empty()) {
+        if (forced_[branch.forced] != token) return nowhere;
+        branch.inside = ++branch.forced < forced_.size();
+    } else if (const auto behind = closed_by(tokenizer_->token_bytes(token, true), branch.tail)) {
+        branch.inside = false;
+        state = matcher_->after_bytes(branch.state, *behind);
+    }
+    if (!state || (!branch.inside && matcher_->must_end(*state))) return nowhere;
+    branch.state = *state;
+    branches_.push_back(std::move(branch));
+    return static_cast<Place>(branches_.size()) - 1;
 }
 
 } // namespace lucebox::engine

@@ -131,6 +131,80 @@ TEST(DraftTreeTest, AContinuationSharesNodesWithTheDraftAndGoesOnBehindIt) {
     EXPECT_EQ(tree.child(0, 10), a);
 }
 
+// Forbids a third of all branches, by a hash of what leads there.
+class Hashed final : public Form {
+public:
+    explicit Hashed(std::uint32_t seed) : seed_(seed) {}
+    Place here() override {
+        hashes_.assign(1, seed_);
+        return 0;
+    }
+    Place after(Place place, TokenId token) override {
+        const std::uint32_t hash = (hashes_[static_cast<std::size_t>(place)] ^ static_cast<std::uint32_t>(token)) * 2654435761u;
+        if (hash >> 16 & 1 && hash >> 20 & 1) return nowhere;
+        hashes_.push_back(hash);
+        return static_cast<Place>(hashes_.size()) - 1;
+    }
+
+private:
+    std::uint32_t seed_;
+    std::vector<std::uint32_t> hashes_;
+};
+
+// All allowed paths, what is forbidden beside one shared out among its siblings.
+void enumerate(const Depths& depths, std::size_t depth, float score, Form& form, Form::Place place, std::vector<float>& scores) {
+    if (depth == depths.size()) return;
+    float left = 1;
+    for (const Candidate& candidate : depths[depth])
+        if (form.after(place, candidate.token) == Form::nowhere) left -= std::exp(candidate.logprob);
+    for (const Candidate& candidate : depths[depth]) {
+        const Form::Place next = form.after(place, candidate.token);
+        if (next == Form::nowhere) continue;
+        const float here = score + std::min(candidate.logprob - std::log(std::max(left, 1e-3f)), 0.0f);
+        scores.push_back(here);
+        enumerate(depths, depth + 1, here, form, next, scores);
+    }
+}
+
+TEST(DraftTreeTest, UnderAFormTreesAreTheBestOfWhatIsAllowed) {
+    std::mt19937 random(9);
+    std::size_t left_out = 0;
+    for (std::uint32_t round = 0; round < 200; ++round) {
+        Depths depths(1 + random() % 5);
+        for (auto& candidates : depths) {
+            float left = 1; // a distribution, as a draft's
+            const std::size_t width = 1 + random() % 4;
+            for (std::size_t i = 0; i < width; ++i) {
+                const float probability = left * (0.4f + 0.1f * static_cast<float>(random() % 4));
+                candidates.push_back({static_cast<TokenId>(100 * i + 1), std::log(probability)});
+                left -= probability;
+            }
+            std::ranges::sort(candidates, std::greater{}, &Candidate::logprob);
+        }
+        Hashed form(round);
+        std::vector<float> scores, free;
+        enumerate(depths, 0, 0, form, form.here(), scores);
+        enumerate(depths, 0, 0, free);
+        left_out += free.size() - scores.size();
+        std::ranges::sort(scores, std::greater{});
+        const std::size_t budget = 1 + random() % 63;
+        for (const bool chain_seed : {false, true}) {
+            DraftTree tree(7);
+            tree.grow(views(depths), {}, budget, chain_seed, &form);
+            ASSERT_EQ(tree.drafted(), std::min(budget, scores.size()));
+            std::vector<Form::Place> places{form.here()};
+            for (std::size_t i = 1; i < tree.nodes().size(); ++i) {
+                places.push_back(form.after(places[static_cast<std::size_t>(tree.nodes()[i].parent)], tree.nodes()[i].token));
+                ASSERT_NE(places.back(), Form::nowhere) << "round " << round << ", node " << i;
+                if (!chain_seed) {
+                    ASSERT_NEAR(tree.nodes()[i].score, scores[i - 1], 1e-4);
+                }
+            }
+        }
+    }
+    EXPECT_GT(left_out, 1000u);
+}
+
 TEST(DraftTreeTest, TruncationKeepsTheFirst) {
     DraftTree tree = grown(example, {}, 5, false);
     const auto before = tokens(tree);

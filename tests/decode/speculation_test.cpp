@@ -3,9 +3,11 @@
 #include "../model/oracle.h"
 
 #include "decode/continue_text.h"
+#include "decode/grammar_constraint.h"
 
 #include <fmt/format.h>
 
+#include <numeric>
 #include <optional>
 
 namespace lucebox::decode::testing {
@@ -147,6 +149,87 @@ TEST_P(SpeculationTest, AcceptanceDoesNotFallAsTheBudgetGrows) {
         const ContinuedText got = text({Speculation::Mode::tree, budget}, options, start);
         EXPECT_LE(got.stats.steps, steps_before + 1) << "budget " << budget; // where a step ends may shift the last ones by one
         steps_before = got.stats.steps;
+    }
+}
+
+class GrammarForm final : public Form {
+public:
+    explicit GrammarForm(text::GrammarMatcher& matcher) : matcher_(matcher) {}
+    Place here() override { return static_cast<Place>(matcher_.state()); }
+    Place after(Place place, TokenId token) override {
+        const auto state = matcher_.after(static_cast<text::GrammarMatcher::State>(place), token);
+        return state && !matcher_.must_end(*state) ? static_cast<Place>(*state) : nowhere;
+    }
+
+private:
+    text::GrammarMatcher& matcher_;
+};
+
+TEST_P(SpeculationTest, NoGuessIsOneThatTheGrammarForbids) {
+    const auto tokenizer = text::Tokenizer::from_metadata(rig.file);
+    ASSERT_TRUE(tokenizer) << tokenizer.error().message;
+    const auto trie = text::TokenTrie::build(**tokenizer);
+    // What stands in the text already is looked up, and is forbidden every other time.
+    const auto grammar = text::Grammar::from_gbnf("root ::= ([a-m]{3} [0-9]{2} \"again\" [n-z]{3} [0-9]{2} \"again\")*");
+    ASSERT_TRUE(grammar) << grammar.error().message;
+    SamplingParams params;
+    params.temperature = 0;
+    const auto start = prompt(3);
+    std::vector<TokenId> plain;
+    for (const char* const shape : {"off", "auto", "tree:22", "chain:7"}) {
+        Speculator speculator(*parse_speculation(shape), *rig.runner, draft.get());
+        text::GrammarMatcher matcher(*grammar, trie);
+        GrammarForm form(matcher);
+        Sampler sampler;
+        TokenHistory history;
+        std::vector<TokenId> written;
+        const model::SequenceId sequence = rig.open();
+        const auto choose = [&](std::size_t output) {
+            const auto row = rig.runner->logits(output);
+            std::vector<float> logits(row.begin(), row.end());
+            GrammarConstraint constraint(matcher);
+            written.push_back(sampler.sample(logits, params, history, start.size() + written.size(), false, 0, &constraint).token);
+            EXPECT_TRUE(matcher.accept(written.back()));
+            speculator.add(sequence, written.back());
+            return written.back();
+        };
+        speculator.open(sequence, start);
+        rig.feed(sequence, start, start.size());
+        std::vector<std::int32_t> path(start.size());
+        std::iota(path.begin(), path.end(), 0);
+        speculator.committed(sequence, path);
+        choose(start.size() - 1);
+        std::size_t guesses = 0;
+        while (written.size() < 80) {
+            const Speculator::Ask ask{sequence, written.back(), 100, &form};
+            speculator.plan({&ask, 1}, most_draft_nodes);
+            const auto nodes = speculator.tree(sequence).nodes();
+            std::vector<Form::Place> places{form.here()};
+            std::vector<model::Row> rows{{sequence, nodes[0].token, -1, true, false}};
+            for (const DraftNode& node : nodes.subspan(1)) {
+                places.push_back(form.after(places[static_cast<std::size_t>(node.parent)], node.token));
+                ASSERT_NE(places.back(), Form::nowhere) << shape << ": guessed " << (*tokenizer)->token_bytes(node.token);
+                rows.push_back({sequence, node.token, node.parent, true, false});
+            }
+            guesses += nodes.size() - 1;
+            ASSERT_TRUE(rig.runner->step(rows, model::Commit::later));
+            path.assign(1, 0);
+            TokenId next = choose(0);
+            for (std::int32_t child = 0; (child = speculator.tree(sequence).child(path.back(), next)) >= 0;) {
+                path.push_back(child);
+                next = choose(static_cast<std::size_t>(child));
+            }
+            ASSERT_TRUE(rig.runner->commit(sequence, path));
+            speculator.verified(sequence, path, next);
+            speculator.committed(sequence, path);
+        }
+        rig.runner->close(sequence);
+        written.resize(80);
+        if (plain.empty()) plain = written;
+        EXPECT_EQ(written, plain) << shape;
+        if (std::string_view(shape) == "tree:22") {
+            EXPECT_GT(guesses, 10u);
+        }
     }
 }
 

@@ -24,7 +24,7 @@ const Words& words() {
 
 class Answer {
 public:
-    explicit Answer(Request request) : guide_(request, words().trie) {}
+    explicit Answer(Request request) : guide_(request, *words().tokenizer, words().trie) {}
 
     // What is chosen when the model would say `text`, a token at a time; stops where the guide forbids one.
     std::string say(std::string_view text) {
@@ -32,7 +32,7 @@ public:
         for (const TokenId id : words().tokenizer->encode(text)) {
             TokenId chosen = guide_.forced().value_or(id);
             if (auto* constraint = guide_.constraint(); constraint && !constraint->allows(chosen)) return said + "|";
-            if (!guide_.advance(chosen, words().tokenizer->token_bytes(chosen, true))) return said + "!";
+            if (!guide_.advance(chosen)) return said + "!";
             said += words().tokenizer->token_bytes(chosen, true);
         }
         return said;
@@ -114,6 +114,34 @@ TEST(AnswerGrammar, AnAnswerThatHasYetToComeKeepsTheModelFromEnding) {
     EXPECT_TRUE(answer.guide().refuses_end());
     EXPECT_TRUE(answer.guide().forced());
     EXPECT_EQ(Answer(thinking(100)).guide().refuses_end(), false); // free text may
+}
+
+// Where guesses of a text's tokens lead: how much of it is allowed.
+std::string guessed(Guide& guide, std::string_view text) {
+    std::string allowed;
+    auto place = guide.here();
+    for (const TokenId id : words().tokenizer->encode(text, {.parse_special = true})) {
+        place = guide.after(place, id);
+        if (place == Guide::nowhere) break;
+        allowed += words().tokenizer->token_bytes(id, true);
+    }
+    return allowed;
+}
+
+TEST(GuessesUnderAForm, AreFreeInTheReasoningAndHeldToTheGrammarBehindIt) {
+    Request request = thinking(100);
+    request.grammar = *text::Grammar::from_gbnf("root ::= \"\\n\"* [0-9]{3}");
+    Guide guide(request, *words().tokenizer, words().trie);
+    ASSERT_TRUE(guide.form());
+    EXPECT_EQ(guessed(guide, "a {free} text"), "a {free} text");
+    EXPECT_EQ(guessed(guide, "so</think>\n\n12x"), "so</think>\n\n12");
+    EXPECT_EQ(guessed(guide, "so</think>\n\n123"), "so</think>\n\n12"); // the last one ends the text
+    EXPECT_EQ(guessed(guide, "so<|im_end|>"), "so");
+    EXPECT_EQ(guessed(guide, "again"), "again"); // nothing has moved
+    guide.close_softly();
+    EXPECT_EQ(guessed(guide, "so"), ""); // the close is certain
+    EXPECT_EQ(guessed(guide, "\n</think>\n\n12x"), "\n</think>\n\n12");
+    EXPECT_FALSE(Guide(thinking(100), *words().tokenizer, nullptr).form());
 }
 
 } // namespace

@@ -173,13 +173,16 @@ std::optional<GrammarMatcher::State> GrammarMatcher::after(State state, TokenId 
     if (token < 0 || static_cast<std::size_t>(token) >= trie_->vocabulary_size()) return std::nullopt;
     if (trie_->is_end(token)) return states_[state].accepting ? std::optional(state) : std::nullopt;
     const std::string_view bytes = trie_->bytes(token);
-    if (bytes.empty()) return std::nullopt;
-    auto reached = static_cast<std::int32_t>(state);
+    return bytes.empty() ? std::nullopt : after_bytes(state, bytes);
+}
+
+std::optional<GrammarMatcher::State> GrammarMatcher::after_bytes(State state, std::string_view bytes) {
     for (const char byte : bytes) {
-        reached = next(static_cast<State>(reached), static_cast<std::uint8_t>(byte));
+        const std::int32_t reached = next(state, static_cast<std::uint8_t>(byte));
         if (reached < 0) return std::nullopt;
+        state = static_cast<State>(reached);
     }
-    return static_cast<State>(reached);
+    return state;
 }
 
 bool GrammarMatcher::accept(TokenId token) {
@@ -210,13 +213,9 @@ bool GrammarMatcher::accept(TokenId token) {
 }
 
 bool GrammarMatcher::accept_bytes(std::string_view bytes) {
-    auto reached = static_cast<std::int32_t>(current_);
-    for (const char byte : bytes) {
-        reached = next(static_cast<State>(reached), static_cast<std::uint8_t>(byte));
-        if (reached < 0) return false;
-    }
-    current_ = static_cast<State>(reached);
-    return true;
+    const auto reached = after_bytes(current_, bytes);
+    if (reached) current_ = *reached;
+    return reached.has_value();
 }
 
 // Runs over trie nodes [begin, end), whose parent is at `depth` and in state `from`.

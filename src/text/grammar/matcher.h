@@ -31,6 +31,7 @@ public:
     bool allows(TokenId token) { return after(current_, token).has_value(); }
     // The state behind a token; nothing if the grammar forbids it. End-of-generation tokens leave it as it is.
     std::optional<State> after(State state, TokenId token);
+    std::optional<State> after_bytes(State state, std::string_view bytes);
     // Bit `id % 64` of word `id / 64`: the token may come next. Valid until the next call of anything here.
     std::span<const std::uint64_t> mask(State state);
     std::span<const std::uint64_t> mask() { return mask(current_); }
@@ -38,7 +39,8 @@ public:
     bool accept(TokenId token);
     bool accept_bytes(std::string_view bytes);
     bool may_end() const { return states_[current_].accepting; } // the text is complete as it is
-    bool must_end() const { return states_[current_].places.empty(); }
+    bool must_end() const { return must_end(current_); }
+    bool must_end(State state) const { return states_[state].places.empty(); }
 
     std::size_t states_kept() const { return states_.size(); }
 
