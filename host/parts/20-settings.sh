@@ -65,10 +65,11 @@ toml_get() {
 # An empty LITERAL takes the key out.
 toml_put() {
     mkdir -p "$(dirname "$CONFIG_FILE")"
-    local temporary
-    temporary=$(mktemp "$CONFIG_FILE.XXXXXX")
+    local temporary target
+    target=$(readlink -f "$CONFIG_FILE") # a link stays one
+    temporary=$(mktemp "$target.XXXXXX") || die "$CONFIG_FILE cannot be written" 'is its folder yours, and is there room on its disk?'
     [ ! -e "$CONFIG_FILE" ] || chmod --reference="$CONFIG_FILE" "$temporary"
-    { [ ! -e "$CONFIG_FILE" ] || cat "$CONFIG_FILE"; } | section=${1%.*} key=${1##*.} literal=$2 awk '
+    if ! { [ ! -e "$CONFIG_FILE" ] || cat "$CONFIG_FILE"; } | section=${1%.*} key=${1##*.} literal=$2 awk '
         function put() { if (ENVIRON["literal"] != "" && !done) print ENVIRON["key"] " = " ENVIRON["literal"]; done = 1 }
         /^[ \t]*\[/ {
             s = $0; gsub(/^[ \t]*\[[ \t]*|[ \t]*\].*$/, "", s)
@@ -85,8 +86,11 @@ toml_put() {
         END {
             if (here) put()
             else if (!seen && ENVIRON["literal"] != "") { if (NR) print ""; print "[" ENVIRON["section"] "]"; put() }
-        }' >"$temporary"
-    mv -f "$temporary" "$CONFIG_FILE"
+        }' >"$temporary"; then
+        rm -f "$temporary"
+        die "$CONFIG_FILE cannot be written" 'it is as it was; is there room on its disk?'
+    fi
+    mv -f "$temporary" "$target"
 }
 
 truth() {
@@ -180,13 +184,28 @@ config_command() {
     reset)
         [ -e "$CONFIG_FILE" ] || { ok 'there is no configuration file: defaults are used'; return; }
         mv -f "$CONFIG_FILE" "$CONFIG_FILE.previous"
-        ok "defaults are used; the old file is $CONFIG_FILE.previous" ;;
+        ok "defaults are used; the old file is $CONFIG_FILE.previous"
+        hint 'lucebox config restore   brings it back' ;;
+    restore) config_restore ;;
     list) config_list "$@" ;;
     get) if [ $# -eq 0 ]; then config_list; else config_get "$@"; fi ;;
     set) config_set "$@" ;;
     unset) config_unset "$@" ;;
-    *) usage_error "config has no action $action" 'lucebox config [list|get KEY|set KEY=VALUE|unset KEY|path|edit|reset]' ;;
+    *) usage_error "config has no action $action" 'lucebox config [list|get KEY|set KEY=VALUE|unset KEY|path|edit|reset|restore]' ;;
     esac
+}
+
+# What was there before the last sweep, reset or restore, and the other way round.
+config_restore() {
+    [ -e "$CONFIG_FILE.previous" ] || die 'there is no earlier configuration' 'a sweep and lucebox config reset leave one'
+    local spare
+    spare=$(mktemp "$CONFIG_FILE.XXXXXX")
+    if [ -e "$CONFIG_FILE" ]; then cp -p "$CONFIG_FILE" "$spare"; else chmod --reference="$CONFIG_FILE.previous" "$spare"; fi
+    cp -p "$CONFIG_FILE.previous" "$spare.now"
+    mv -f "$spare.now" "$(readlink -f "$CONFIG_FILE")"
+    mv -f "$spare" "$CONFIG_FILE.previous"
+    ok "$CONFIG_FILE is what it was before; once more brings back what it was now"
+    if unit_active; then hint 'lucebox restart makes the service use it'; fi
 }
 
 config_list() {

@@ -12,7 +12,7 @@ _lucebox() {
     check) COMPREPLY=(\$(compgen -W '--json --deep' -- "\$word")) ;;
     serve | print-run) COMPREPLY=(\$(compgen -W '--lan --cpu --gpus --port --model' -- "\$word")) ;;
     update) COMPREPLY=(\$(compgen -W '--check --rollback' -- "\$word")) ;;
-    config) COMPREPLY=(\$(compgen -W 'list get set unset path edit reset $(setting_keys | tr '\n' ' ')' -- "\$word")) ;;
+    config) COMPREPLY=(\$(compgen -W 'list get set unset path edit reset restore $(setting_keys | tr '\n' ' ')' -- "\$word")) ;;
     doctor) COMPREPLY=(\$(compgen -W '--bundle' -- "\$word")) ;;
     completion) COMPREPLY=(\$(compgen -W 'bash zsh fish' -- "\$word")) ;;
     esac
@@ -33,7 +33,7 @@ _lucebox() {
     check) compadd -- --json --deep ;;
     serve | print-run) compadd -- --lan --cpu --gpus --port --model ;;
     update) compadd -- --check --rollback ;;
-    config) compadd -- list get set unset path edit reset $(setting_keys | tr '\n' ' ') ;;
+    config) compadd -- list get set unset path edit reset restore $(setting_keys | tr '\n' ' ') ;;
     doctor) compadd -- --bundle ;;
     completion) compadd -- bash zsh fish ;;
     esac
@@ -48,7 +48,7 @@ complete -c lucebox -n __fish_use_subcommand -a '$COMMANDS'
 complete -c lucebox -n '__fish_seen_subcommand_from check' -a '--json --deep'
 complete -c lucebox -n '__fish_seen_subcommand_from serve print-run' -a '--lan --cpu --gpus --port --model'
 complete -c lucebox -n '__fish_seen_subcommand_from update' -a '--check --rollback'
-complete -c lucebox -n '__fish_seen_subcommand_from config' -a 'list get set unset path edit reset $(setting_keys | tr '\n' ' ')'
+complete -c lucebox -n '__fish_seen_subcommand_from config' -a 'list get set unset path edit reset restore $(setting_keys | tr '\n' ' ')'
 complete -c lucebox -n '__fish_seen_subcommand_from doctor' -a '--bundle'
 complete -c lucebox -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 SCRIPT

@@ -27,6 +27,8 @@ std::string variable(const Environment& environment, const char* name) {
     return found == environment.end() ? "" : found->second;
 }
 
+Error no_place() { return {ErrorKind::usage, "there is no place for a configuration file", "set HOME or LUCEBOX_CONFIG"}; }
+
 // A key as the user wrote it: "port", "server.port", "dflash.max_ctx".
 Result<const OptionSpec*> option_of_key(std::string key) {
     std::replace(key.begin(), key.end(), '-', '_');
@@ -74,21 +76,25 @@ Result<std::string> current_text(const std::filesystem::path& path) {
     return read_text_file(path, most_bytes);
 }
 
-Status write(const std::filesystem::path& path, const std::string& text) {
+// The two files have the same permissions: either may hold a key.
+Status write(const std::filesystem::path& path, const std::string& text, const std::filesystem::path& like = {}) {
     std::error_code error;
     std::filesystem::create_directories(path.parent_path(), error);
-    return write_file_atomically(path, std::as_bytes(std::span(text)));
+    return write_file_atomically(path, std::as_bytes(std::span(text)), like);
 }
 
-Status put(const std::filesystem::path& path, const OptionSpec& spec, const std::optional<std::string>& literal) {
-    LUCEBOX_TRY(const std::string text, current_text(path));
+std::filesystem::path previous_of(const std::filesystem::path& path) { return path.string() + ".previous"; }
+
+// `text` with the option set to a value that was checked, or without it.
+Result<std::string> with(const std::string& text, const OptionSpec& spec, const std::optional<std::string>& literal) {
     const std::string key = file_key(spec);
-    LUCEBOX_TRY(const std::string changed, edit_toml(text, spec.section, std::string_view(key).substr(key.find('.') + 1), literal));
-    return changed == text ? Status(Ok{}) : write(path, changed);
+    return edit_toml(text, spec.section, std::string_view(key).substr(key.find('.') + 1), literal);
 }
 
 Status set_values(std::span<const std::string> pairs, const std::filesystem::path& path, const Environment& environment) {
     if (pairs.empty()) return Error{ErrorKind::usage, "config set needs KEY=VALUE", "lucebox config set port=9000"};
+    LUCEBOX_TRY(std::string changed, current_text(path));
+    std::string told;
     for (const std::string& pair : pairs) {
         const std::size_t equals = pair.find('=');
         if (equals == std::string::npos) return Error{ErrorKind::usage, fmt::format("config set needs KEY=VALUE, not {}", pair), fmt::format("lucebox config set {}=...", pair)};
@@ -96,19 +102,47 @@ Status set_values(std::span<const std::string> pairs, const std::filesystem::pat
         const std::string text = pair.substr(equals + 1);
         if (text.empty()) return Error{ErrorKind::usage, fmt::format("{} has no value", pair), fmt::format("to go back to the default: lucebox config unset {}", pair.substr(0, equals))};
         LUCEBOX_TRY(const Options::Value value, parse_option({spec, text, OptionOrigin::flag, pair.substr(0, equals)}, environment));
-        LUCEBOX_CHECK(put(path, *spec, literal_of(value, text)));
-        fmt::print("{} = {} ({})\n", file_key(*spec), spec->secret ? "********" : text, path.string());
+        LUCEBOX_TRY(changed, with(changed, *spec, literal_of(value, text)));
+        told += fmt::format("{} = {} ({})\n", file_key(*spec), spec->secret ? "********" : text, path.string());
     }
+    LUCEBOX_CHECK(write(path, changed));
+    fmt::print("{}", told);
     return Ok{};
 }
 
 Status unset_values(std::span<const std::string> keys, const std::filesystem::path& path) {
     if (keys.empty()) return Error{ErrorKind::usage, "config unset needs a key", "lucebox config unset port"};
+    LUCEBOX_TRY(const std::string text, current_text(path));
+    std::string changed = text, told;
     for (const std::string& key : keys) {
         LUCEBOX_TRY(const OptionSpec* spec, option_of_key(key));
-        LUCEBOX_CHECK(put(path, *spec, std::nullopt));
-        fmt::print("{} is the default again\n", file_key(*spec));
+        LUCEBOX_TRY(changed, with(changed, *spec, std::nullopt));
+        told += fmt::format("{} is the default again\n", file_key(*spec));
     }
+    if (changed != text) LUCEBOX_CHECK(write(path, changed));
+    fmt::print("{}", told);
+    return Ok{};
+}
+
+Status reset(const std::filesystem::path& path) {
+    std::error_code error;
+    std::filesystem::rename(path, previous_of(path), error);
+    if (error == std::errc::no_such_file_or_directory) fmt::print("there is no configuration file: defaults are used\n");
+    else if (error) return Error{ErrorKind::io, fmt::format("{} cannot be moved: {}", path.string(), error.message())};
+    else fmt::print("defaults are used; the old file is {}; `lucebox config restore` brings it back\n", previous_of(path).string());
+    return Ok{};
+}
+
+// What was there before the last sweep, reset or restore, and the other way round.
+Status restore(const std::filesystem::path& path) {
+    const auto previous = previous_of(path);
+    std::error_code error;
+    if (!std::filesystem::exists(previous, error)) return Error{ErrorKind::not_found, "there is no earlier configuration", "a sweep and `config reset` leave one"};
+    LUCEBOX_TRY(const std::string now, current_text(path));
+    LUCEBOX_TRY(const std::string before, read_text_file(previous, most_bytes));
+    LUCEBOX_CHECK(write(path, before, previous));
+    LUCEBOX_CHECK(write(previous, now));
+    fmt::print("{} is what it was before; once more brings back what it was now\n", path.string());
     return Ok{};
 }
 
@@ -155,6 +189,9 @@ std::filesystem::path config_path(const Environment& environment) {
 Result<std::vector<OptionSetting>> config_file_settings(const Environment& environment, std::vector<std::string>& warnings) {
     const std::filesystem::path path = config_path(environment);
     std::error_code error;
+    if (std::filesystem::is_symlink(path, error) && !std::filesystem::exists(path, error)) {
+        return Error{ErrorKind::not_found, fmt::format("{} is a link that leads nowhere", path.string()), "a container sees the folder alone: keep the file itself there"};
+    }
     // A file that was named must be there; the usual places may be empty.
     if (path.empty() || (variable(environment, "LUCEBOX_CONFIG").empty() && !std::filesystem::exists(path, error))) return std::vector<OptionSetting>{};
     ForeignKeys foreign{.sections = wrapper_sections, .aliases = {}, .without_effect = {}};
@@ -169,40 +206,46 @@ Result<std::vector<OptionSetting>> config_file_settings(const Environment& envir
     return options_from_file(option_table(), path, foreign, &warnings);
 }
 
-Status set_config(std::span<const std::pair<std::string, std::string>> pairs, const Environment& environment) {
+Result<bool> set_config(std::span<const std::pair<std::string, std::string>> pairs, const Environment& environment) {
     const std::filesystem::path path = config_path(environment);
-    if (path.empty()) return Error{ErrorKind::usage, "there is no place for a configuration file", "set HOME or LUCEBOX_CONFIG"};
-    LUCEBOX_TRY(std::string text, current_text(path));
+    LUCEBOX_TRY(const std::string text, current_text(path));
+    std::string changed = text;
     for (const auto& [name, value] : pairs) {
         LUCEBOX_TRY(const OptionSpec* spec, option_of_key(name));
         LUCEBOX_TRY(const Options::Value parsed, parse_option({spec, value, OptionOrigin::flag, name}, environment));
-        const std::string key = file_key(*spec);
-        LUCEBOX_TRY(text, edit_toml(text, spec->section, std::string_view(key).substr(key.find('.') + 1), literal_of(parsed, value)));
+        LUCEBOX_TRY(changed, with(changed, *spec, literal_of(parsed, value)));
     }
-    return write(path, text);
+    if (changed == text) return false;
+    LUCEBOX_CHECK(write(previous_of(path), text, path));
+    LUCEBOX_CHECK(write(path, changed));
+    return true;
+}
+
+Status check_config_writable(const Environment& environment) {
+    const std::filesystem::path path = config_path(environment);
+    if (path.empty()) return no_place();
+    std::error_code error;
+    std::filesystem::create_directories(path.parent_path(), error);
+    LUCEBOX_TRY(const AtomicFile trial, AtomicFile::create(path)); // it goes with the variable
+    return Ok{};
 }
 
 bool changes_config(std::span<const std::string> operands) {
-    constexpr std::array<std::string_view, 5> actions{"set", "unset", "path", "edit", "reset"};
+    constexpr std::array<std::string_view, 6> actions{"set", "unset", "path", "edit", "reset", "restore"};
     return !operands.empty() && std::ranges::find(actions, operands.front()) != actions.end();
 }
 
 Status change_config(std::span<const std::string> operands, const Environment& environment) {
     const std::filesystem::path path = config_path(environment);
-    if (path.empty()) return Error{ErrorKind::usage, "there is no place for a configuration file", "set HOME or LUCEBOX_CONFIG"};
+    if (path.empty()) return no_place();
     const std::string& action = operands.front();
     const auto rest = operands.subspan(1);
     if (action == "set") return set_values(rest, path, environment);
     if (action == "unset") return unset_values(rest, path);
     if (action == "edit") return edit(path, environment);
-    if (action == "path") {
-        fmt::print("{}\n", path.string());
-        return Ok{};
-    }
-    std::error_code error;
-    std::filesystem::rename(path, path.string() + ".previous", error);
-    if (!error) fmt::print("defaults are used; the old file is {}.previous\n", path.string());
-    else fmt::print("there is no configuration file: defaults are used\n");
+    if (action == "reset") return reset(path);
+    if (action == "restore") return restore(path);
+    fmt::print("{}\n", path.string());
     return Ok{};
 }
 

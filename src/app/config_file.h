@@ -20,11 +20,15 @@ std::filesystem::path config_path(const Environment& environment);
 
 Result<std::vector<OptionSetting>> config_file_settings(const Environment& environment, std::vector<std::string>& warnings);
 
-// `config set|unset|path|edit|reset`, which must work while the file is broken. The first operand is the action.
+// `config set|unset|path|edit|reset|restore`, which must work while the file is broken. The first operand is the action.
 bool changes_config(std::span<const std::string> operands);
 Status change_config(std::span<const std::string> operands, const Environment& environment);
 
-// Sets several options at once, silently: all of them are in the file afterwards, or it is as it was.
-Status set_config(std::span<const std::pair<std::string, std::string>> pairs, const Environment& environment);
+// Sets several options at once, silently: all of them are in the file afterwards, or it is as it was. What was there is kept for
+// `config restore`. False: the file said so already.
+Result<bool> set_config(std::span<const std::pair<std::string, std::string>> pairs, const Environment& environment);
+
+// Whether the file could be changed, before an hour is spent on finding out how.
+Status check_config_writable(const Environment& environment);
 
 } // namespace lucebox::app

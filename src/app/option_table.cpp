@@ -19,7 +19,7 @@ constexpr std::array commands{
     CommandSpec{"draft", "ACTION", "convert IN OUT: write a DFlash draft as GGUF. logits: what a draft computes, as .npy."},
     CommandSpec{"quantize", "IN OUT", "Write a GGUF with smaller weights."},
     CommandSpec{"bench", "[speculation]", "Measure speed against this machine's memory; or shapes of speculation against plain decoding."},
-    CommandSpec{"config", "[ACTION] [KEY[=VALUE]]...", "Show settings and where they came from (list, get), or change the file (set, unset, path, edit, reset)."},
+    CommandSpec{"config", "[ACTION] [KEY[=VALUE]]...", "Show settings and where they came from (list, get), or change the file (set, unset, path, edit, reset, restore)."},
     CommandSpec{"autotune", "", "Say what this machine's GPU can serve, and why; or measure what is fastest on it (--sweep)."},
     CommandSpec{"smoke", "", "Ask a running server what a client would, and say whether it answers as it should."},
     CommandSpec{"connect", "CLIENT", "Show the settings with which claude, codex, opencode, aider or openwebui finds the running server."},
@@ -53,8 +53,8 @@ constexpr std::array options{
     OptionSpec{"vram", number, "model", "", "0..4096", "check autotune", "Plan for a card of this many GiB, which need not be here."},
 
     OptionSpec{"draft", path, "speculation", "", "", "serve run generate draft bench autotune config",
-               "DFlash draft of the model (GGUF, or safetensors with config.json), a folder with drafts, or none; "
-               "else one that fits beside the model, in a folder draft there or in --models, or with the program."},
+               "DFlash draft of the model (GGUF or safetensors), a folder to look in, or none; "
+               "else one that fits, beside the model, in --models or with the program."},
     OptionSpec{"draft-head", integer, "speculation", "0", "0..16777216", "serve run generate bench config",
                "The draft guesses among the first so many tokens of the vocabulary, its common ones, and reads that much less; 0: among all."},
     OptionSpec{"speculation", text, "speculation", "auto", "", "serve run generate bench config",

@@ -91,13 +91,20 @@ Result<std::string> read_text_file(const std::filesystem::path& path, std::uint6
     return text;
 }
 
-Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path) {
+Result<AtomicFile> AtomicFile::create(const std::filesystem::path& path, const std::filesystem::path& like) {
     AtomicFile file;
-    file.path_ = path;
-    file.temporary_ = path;
+    std::error_code error;
+    // A link stays one (people keep their settings elsewhere): the file it leads to is what is replaced.
+    file.path_ = std::filesystem::is_symlink(path, error) ? std::filesystem::weakly_canonical(path, error) : path;
+    if (error) file.path_ = path;
+    file.temporary_ = file.path_;
     file.temporary_ += fmt::format(".tmp-{}", ::getpid());
     file.descriptor_ = ::open(file.temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (file.descriptor_ < 0) return system_error("create", file.temporary_);
+    // Who may read it stays as it was: it may hold a key.
+    struct stat before {};
+    const bool known = ::stat(file.path_.c_str(), &before) == 0 || (!like.empty() && ::stat(like.c_str(), &before) == 0);
+    if (known && ::fchmod(file.descriptor_, before.st_mode & 07777) != 0) return system_error("set the permissions of", file.temporary_);
     return file;
 }
 
@@ -135,8 +142,8 @@ Status AtomicFile::commit() {
     return Ok{};
 }
 
-Status write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content) {
-    LUCEBOX_TRY(AtomicFile file, AtomicFile::create(path));
+Status write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content, const std::filesystem::path& like) {
+    LUCEBOX_TRY(AtomicFile file, AtomicFile::create(path, like));
     LUCEBOX_CHECK(file.write(content));
     return file.commit();
 }

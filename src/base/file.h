@@ -58,10 +58,11 @@ private:
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t limit = 16u << 20);
 
 // A file that appears whole or not at all: written under a temporary name beside `path`, flushed and renamed by commit(),
-// removed if that is never reached.
+// removed if that is never reached. Permissions of an earlier file stay (else those of `like`, if that is there);
+// through a link the file behind it is replaced.
 class AtomicFile {
 public:
-    static Result<AtomicFile> create(const std::filesystem::path& path);
+    static Result<AtomicFile> create(const std::filesystem::path& path, const std::filesystem::path& like = {});
 
     AtomicFile(AtomicFile&& other) noexcept;
     AtomicFile& operator=(AtomicFile&& other) noexcept;
@@ -77,6 +78,6 @@ private:
 };
 
 // The same, for content that is at hand.
-Status write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content);
+Status write_file_atomically(const std::filesystem::path& path, std::span<const std::byte> content, const std::filesystem::path& like = {});
 
 } // namespace lucebox

@@ -81,6 +81,11 @@ Gpu describe(const Nvml& nvml, Device device, unsigned int index) {
     using OfFigure = int (*)(Device, unsigned int*);
     unsigned int milliwatts = 0;
     if (nvml.call("nvmlDeviceGetEnforcedPowerLimit", OfFigure{}, device, &milliwatts)) gpu.power_limit_w = (milliwatts + 500) / 1000;
+    using OfClock = int (*)(Device, int, unsigned int*);
+    constexpr int sm = 1, memory_kind = 2; // nvmlClockType_t
+    unsigned int mhz = 0;
+    if (nvml.call("nvmlDeviceGetClockInfo", OfClock{}, device, sm, &mhz)) gpu.sm_clock_mhz = mhz;
+    if (nvml.call("nvmlDeviceGetClockInfo", OfClock{}, device, memory_kind, &mhz)) gpu.memory_clock_mhz = mhz;
     return gpu;
 }
 

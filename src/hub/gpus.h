@@ -19,6 +19,7 @@ struct Gpu {
     std::optional<std::int64_t> index = {};
     std::optional<std::uint64_t> vram_mib = {};
     std::optional<std::int64_t> power_limit_w = {};
+    std::optional<std::int64_t> sm_clock_mhz = {}, memory_clock_mhz = {}; // at this moment
 };
 
 struct GpuSources {

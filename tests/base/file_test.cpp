@@ -31,6 +31,25 @@ TEST(File, atomic_write_replaces_the_content_and_leaves_no_temporary) {
     }
 }
 
+TEST(File, atomic_write_keeps_permissions_and_links) {
+    namespace fs = std::filesystem;
+    const auto folder = scratch("lucebox-atomic");
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+    const auto bytes = [](std::string_view text) { return std::as_bytes(std::span(text)); };
+    ASSERT_TRUE(write_file_atomically(folder / "real", bytes("1")));
+    fs::permissions(folder / "real", fs::perms::owner_read | fs::perms::owner_write);
+    fs::create_symlink("real", folder / "link");
+    ASSERT_TRUE(write_file_atomically(folder / "link", bytes("2")));
+    EXPECT_TRUE(fs::is_symlink(folder / "link"));
+    const auto text = read_text_file(folder / "real");
+    ASSERT_TRUE(text);
+    EXPECT_EQ(*text, "2");
+    ASSERT_TRUE(write_file_atomically(folder / "copy", bytes("3"), folder / "real"));
+    for (const char* name : {"real", "copy"}) EXPECT_EQ(fs::status(folder / name).permissions(), fs::perms::owner_read | fs::perms::owner_write) << name;
+    fs::remove_all(folder);
+}
+
 TEST(File, read_past_the_end_is_an_error_not_a_short_result) {
     const auto path = scratch("lucebox-short");
     const std::string text = "12345";

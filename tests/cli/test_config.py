@@ -54,6 +54,38 @@ class Config(Home):
         self.assertFalse(os.path.exists(self.file))
         self.assertTrue(os.path.exists(self.file + ".previous"))
 
+    def test_reset_and_restore_go_to_and_fro(self):
+        self.refused(66, "no earlier configuration", "config reset", "config", "restore")
+        self.write("[server]\nport = 1\n")
+        os.chmod(self.file, 0o600)
+        self.ok("config", "reset")
+        self.ok("config", "set", "port=2")
+        self.ok("config", "restore")
+        self.assertEqual(self.text(), "[server]\nport = 1\n")
+        self.ok("config", "restore")
+        self.assertEqual(self.text(), "[server]\nport = 2\n")
+
+    def test_all_that_one_command_sets_is_there_or_nothing(self):
+        self.write("[server]\nport = 1\n")
+        self.refused(64, "temperature", "", "config", "set", "port=2", "temperature=-1")
+        self.refused(64, "no key prot", "", "config", "unset", "port", "prot")
+        self.assertEqual(self.text(), "[server]\nport = 1\n")
+
+    def test_permissions_and_links_stay(self):
+        real = self.home + "/dotfiles.toml"
+        with open(real, "w") as file:
+            file.write("[server]\nport = 1\n")
+        os.chmod(real, 0o600)
+        os.makedirs(os.path.dirname(self.file))
+        os.symlink(real, self.file)
+        self.ok("config", "set", "api-keys=secret-key-of-mine")
+        self.assertTrue(os.path.islink(self.file))
+        self.assertEqual(os.stat(real).st_mode & 0o777, 0o600)
+        with open(real) as file:
+            self.assertIn("secret-key-of-mine", file.read())
+        os.unlink(real)
+        self.refused(66, "leads nowhere", "keep the file itself there", "config")
+
     def test_what_cannot_be_changed_safely_is_left_alone(self):
         self.write('server = { port = 1 }\n')
         self.refused(65, "cannot be changed safely", "config edit", "config", "set", "port=2")

@@ -1,6 +1,7 @@
 """autotune --sweep: real servers are measured one after the other, and the configuration changes once, at the end, or not at all."""
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -27,7 +28,7 @@ class Sweep(Home):
         self.words = ["autotune", "--sweep", "--model", self.model, "--decode-tokens", "4"]
 
     def servers(self):
-        """Servers that this test's home started: their log folders are in /tmp, so they are told by their command lines."""
+        """Servers that this test's home started."""
         found = []
         for process in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -40,7 +41,8 @@ class Sweep(Home):
                 pass
         return found
 
-    def test_the_fastest_is_kept_and_told(self):
+    def test_the_fastest_is_kept_and_told_and_what_was_there_can_be_brought_back(self):
+        os.chmod(self.file, 0o600)
         report = self.home + "/report.json"
         out = json.loads(self.ok(*self.words, "--candidates", "speculation=off,speculation=auto+context=512", "--json", "--report", report, timeout=110))
         self.assertEqual([each["candidate"] for each in out["sweep"]], ["speculation=off", "speculation=auto+context=512"])
@@ -58,8 +60,19 @@ class Sweep(Home):
         for setting in out["fastest"].split("+"):
             name, value = setting.split("=")
             self.assertEqual((kept[name]["value"], kept[name]["origin"]), (value, "file"))
-        self.assertTrue(self.text().startswith("# mine\n"))
+        for each in out["sweep"]:
+            self.assertEqual(set(each["gpu_clocks_mhz"]), {"sm", "memory"})
+        found = self.text()
+        self.assertTrue(found.startswith("# mine\n"))
         self.assertEqual(self.servers(), [])
+        with open(self.file + ".previous") as file:
+            self.assertEqual(file.read(), BEFORE)
+        self.assertEqual(os.stat(self.file).st_mode & 0o777, 0o600)
+        self.assertEqual(os.stat(self.file + ".previous").st_mode & 0o777, 0o600)
+        self.ok("config", "restore")
+        self.assertEqual(self.text(), BEFORE)
+        self.ok("config", "restore")
+        self.assertEqual(self.text(), found)
 
     def test_a_candidate_that_fails_does_not_win_and_none_that_works_changes_nothing(self):
         done = self.lucebox(*self.words, "--candidates", "context=16000000,draft=/nowhere.gguf", "--json", timeout=110)
@@ -70,6 +83,25 @@ class Sweep(Home):
         self.assertIn("nowhere.gguf", out["sweep"][1]["problem"])
         self.assertIn("the configuration is as it was", done.stderr)
         self.assertEqual(self.text(), BEFORE)
+
+    def test_a_full_disk_at_the_end_leaves_it_as_it_was_and_tells_what_was_found(self):
+        before = BEFORE + "# a long story\n" * 4000
+        self.write(before)
+        def little_room():  # as on a disk that is full: a write stops in the middle and fails
+            resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+        done = subprocess.run([BINARY, *self.words, "--candidates", "speculation=off"], text=True, capture_output=True, preexec_fn=little_room, restore_signals=False,
+                              env={"PATH": os.environ["PATH"], "HOME": self.home}, timeout=110)
+        self.assertEqual(done.returncode, 74, done.stderr)
+        self.assertIn("speculation=off decodes fastest, but could not be kept", done.stderr)
+        self.assertIn("lucebox config set speculation=off", done.stderr)
+        self.assertEqual(self.text(), before)
+        self.assertEqual(os.listdir(os.path.dirname(self.file)), ["config.toml"])
+
+    def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(self):
+        done = self.lucebox(*self.words, environment={"LUCEBOX_CONFIG": "/proc/self/config.toml"})
+        self.assertNotEqual(done.returncode, 0)
+        self.assertNotIn("measuring", done.stderr)
+        self.assertIn("/proc/self/config.toml", done.stderr)
 
     def stopped_by(self, number):
         process = subprocess.Popen([BINARY, *self.words, "--candidates", "speculation=off,speculation=auto"], stderr=subprocess.PIPE, text=True,
@@ -89,10 +121,12 @@ class Sweep(Home):
             time.sleep(0.05)
         self.assertEqual(self.servers(), [])
         self.assertEqual(self.text(), BEFORE)
+        self.assertEqual(os.listdir(os.path.dirname(self.file)), ["config.toml"])
         return code
 
     def test_an_interrupt_leaves_everything_as_it_was(self):
         self.assertEqual(self.stopped_by(signal.SIGINT), 130)
+        self.assertEqual(self.stopped_by(signal.SIGTERM), 130)
 
     def test_so_does_a_crash(self):
         self.assertEqual(self.stopped_by(signal.SIGKILL), -signal.SIGKILL)

@@ -67,5 +67,27 @@ PYTHON
     lucebox config reset; exits 0; [ ! -e "$FILE" ]; [ -e "$FILE.previous" ]
     EDITOR=no-such-editor lucebox config edit; exits 1; says 'set EDITOR'
 }
+@test "restore goes to and fro" {
+    lucebox config restore; exits 1; says 'lucebox config reset leave one'
+    config '[runtime]' 'port = 1'; chmod 600 "$FILE"
+    lucebox config reset; says 'lucebox config restore'
+    lucebox config restore; exits 0; grep -qx 'port = 1' "$FILE"
+    [ "$(stat -c %a "$FILE")" = 600 ]
+    config '[runtime]' 'port = 2'
+    lucebox config reset; lucebox config set port=3; lucebox config restore; exits 0; grep -qx 'port = 2' "$FILE"
+    lucebox config restore; grep -qx 'port = 3' "$FILE"
+}
+@test "a link to the file stays one" {
+    config '[runtime]' 'port = 1'; mv "$FILE" "$HOME/dotfile"; ln -s "$HOME/dotfile" "$FILE"
+    lucebox config set port=2; exits 0; [ -L "$FILE" ]; grep -qx 'port = 2' "$HOME/dotfile"
+}
+@test "a disk that is full leaves the file as it was" {
+    config '[runtime]' 'port = 1' "$(for i in $(seq 3000); do echo "# a long line of comment $i"; done)"
+    cp "$FILE" "$BATS_TEST_TMPDIR/before"
+    run bash -c 'ulimit -f 32; PATH=$1 "$2" config set port=2' _ "$MACHINE_PATH" "$LUCEBOX"
+    exits 1; says 'cannot be written'; says 'it is as it was'
+    cmp "$FILE" "$BATS_TEST_TMPDIR/before"
+    [ "$(ls "$HOME/.lucebox")" = config.toml ]
+}
 @test "LUCEBOX_HOME moves the configuration" { export LUCEBOX_HOME="$BATS_TEST_TMPDIR/other home"; lucebox config set port=9000; exits 0; [ -e "$BATS_TEST_TMPDIR/other home/config.toml" ]; }
 @test "a wrapper of a fork uses the images of the fork" { LUCEBOX_INSTALL_URL=https://raw.githubusercontent.com/Some-One/My-Box/main/host run lucebox_stdout config get image; says 'ghcr.io/some-one/my-box (default)'; }

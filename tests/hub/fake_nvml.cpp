@@ -45,6 +45,10 @@ int nvmlDeviceGetCudaComputeCapability(void* device, int* major, int* minor) {
     *minor = device == first ? 9 : 1;
     return 0;
 }
+int nvmlDeviceGetClockInfo(void* device, int kind, unsigned int* mhz) {
+    *mhz = kind == 1 ? 2520 : 10501;
+    return device == first ? 0 : 3;
+}
 int nvmlDeviceGetEnforcedPowerLimit(void* device, unsigned int* milliwatts) {
     *milliwatts = 449'600;
     return device == first ? 0 : 3;

@@ -121,8 +121,9 @@ Json json_of(const std::vector<Measured>& measured) {
     Json list = Json::array();
     for (const Measured& each : measured) {
         Json entry{{"candidate", name_of(each.candidate)}};
-        if (each.problem.empty()) entry.update(Json{{"decode_tokens_per_second", {{"median", each.median}, {"min", each.low}, {"max", each.high}}}, {"tokens", each.tokens}, {"problem", nullptr}});
-        else entry.update(Json{{"decode_tokens_per_second", nullptr}, {"tokens", nullptr}, {"problem", each.problem}});
+        const auto clocks = Json{{"sm", each.sm_clock_mhz ? Json(*each.sm_clock_mhz) : Json()}, {"memory", each.memory_clock_mhz ? Json(*each.memory_clock_mhz) : Json()}};
+        if (each.problem.empty()) entry.update(Json{{"decode_tokens_per_second", {{"median", each.median}, {"min", each.low}, {"max", each.high}}}, {"tokens", each.tokens}, {"gpu_clocks_mhz", clocks}, {"problem", nullptr}});
+        else entry.update(Json{{"decode_tokens_per_second", nullptr}, {"tokens", nullptr}, {"gpu_clocks_mhz", clocks}, {"problem", each.problem}});
         list.push_back(std::move(entry));
     }
     return list;
@@ -144,6 +145,13 @@ Status check_candidates(const std::vector<Candidate>& candidates, const Options&
     return Ok{};
 }
 
+// As `config set` takes them.
+std::string settings_of(const Candidate& candidate) {
+    std::string words;
+    for (const auto& [name, value] : candidate) words += fmt::format("{}{}={}", words.empty() ? "" : " ", name, value);
+    return words;
+}
+
 Status run_sweep(const Options& options, const Findings& found) {
     const bool has_draft = found.model && !chosen_draft(options, *found.model).path.empty();
     std::vector<Candidate> candidates = candidates_for(found.plan, has_draft);
@@ -153,6 +161,8 @@ Status run_sweep(const Options& options, const Findings& found) {
     LUCEBOX_CHECK(check_candidates(candidates, options));
     if (candidates.empty()) return Error{ErrorKind::usage, "there is no candidate to measure"};
     if (!found.model) return Error{ErrorKind::not_found, "the model is not here", "lucebox models download"};
+    const Environment environment = process_environment();
+    LUCEBOX_CHECK(check_config_writable(environment));
     const bool json = options.boolean("json");
     SweepSettings settings;
     settings.tokens = static_cast<std::size_t>(options.integer("decode-tokens"));
@@ -174,9 +184,11 @@ Status run_sweep(const Options& options, const Findings& found) {
     if (json) fmt::print("{}\n", report.dump(2, ' ', false, Json::error_handler_t::replace));
     if (best == nullptr) return Error{ErrorKind::unavailable, "no candidate could be measured; the configuration is as it was", measured.front().problem};
     if (interrupted != 0) return Error{ErrorKind::cancelled, "the sweep was stopped; the configuration is as it was"};
-    std::vector<std::pair<std::string, std::string>> pairs(best->candidate);
-    LUCEBOX_CHECK(set_config(pairs, process_environment()));
-    fmt::print(stderr, "{} decodes fastest, {:.1f} tok/s; it is in {}\n", name_of(best->candidate), best->median, config_path(process_environment()).string());
+    const std::string name = name_of(best->candidate), path = config_path(environment).string();
+    const auto changed = set_config(best->candidate, environment);
+    if (!changed) return Error{changed.error().kind, fmt::format("{} decodes fastest, but could not be kept: {}; the configuration is as it was", name, changed.error().message), "lucebox config set " + settings_of(best->candidate)};
+    fmt::print(stderr, "{} decodes fastest, {:.1f} tok/s; {}\n", name, best->median,
+               *changed ? fmt::format("it is in {} (`lucebox config restore` brings back what was there)", path) : fmt::format("{} says so already", path));
     return Ok{};
 }
 

@@ -3,7 +3,7 @@
 #include "app/bench_measure.h"
 #include "app/bench_tasks.h"
 #include "app/serving/server_client.h"
-#include "base/file.h"
+#include "hub/gpus.h"
 
 #include <fmt/format.h>
 
@@ -11,8 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
-#include <fcntl.h>
-#include <filesystem>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <thread>
@@ -21,14 +20,13 @@
 namespace lucebox::app {
 namespace {
 
-namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
 constexpr auto poll_interval = 50ms;
 constexpr auto load_timeout = 15min; // a large model from a slow disk
 constexpr auto answer_timeout = 5min;
 constexpr auto stop_timeout = 15s;   // a drain takes 8
-constexpr std::uint64_t most_log_bytes = 1 << 20;
+constexpr std::size_t most_log_bytes = 1 << 20;
 
 Error stopped() { return {ErrorKind::cancelled, "the sweep was stopped; the configuration is as it was"}; }
 
@@ -36,12 +34,11 @@ Error stopped() { return {ErrorKind::cancelled, "the sweep was stopped; the conf
 class ChildServer {
 public:
     ChildServer(const Candidate& candidate, const SweepSettings& settings) : settings_(settings) {
-        char folder[] = "/tmp/lucebox-sweep.XXXXXX";
-        if (::mkdtemp(folder) != nullptr) folder_ = folder;
+        log_ = ::memfd_create("lucebox-sweep", MFD_CLOEXEC); // nothing of it is left on a disk, whatever happens
         std::vector<std::string> words{"lucebox", "serve", "--host", "127.0.0.1", "--port", "0", "--log-level", "info", "--log-format", "text"};
         words.insert(words.end(), settings.arguments.begin(), settings.arguments.end());
         for (const auto& [name, value] : candidate) words.insert(words.end(), {"--" + name, value});
-        start(words);
+        if (log_ >= 0) start(words);
     }
     ChildServer(const ChildServer&) = delete;
     ChildServer& operator=(const ChildServer&) = delete;
@@ -55,8 +52,7 @@ public:
                 ::waitpid(process_, nullptr, 0);
             }
         }
-        std::error_code ignored;
-        if (!folder_.empty()) fs::remove_all(folder_, ignored);
+        if (log_ >= 0) ::close(log_);
     }
 
     // Once it is ready to answer.
@@ -78,7 +74,6 @@ public:
 
 private:
     void start(std::vector<std::string>& words) {
-        const fs::path log = folder_ / "log";
         std::vector<char*> arguments;
         for (std::string& word : words) arguments.push_back(word.data());
         arguments.push_back(nullptr);
@@ -89,9 +84,8 @@ private:
         ::prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (::getppid() != parent) ::_exit(1);
         ::setpgid(0, 0); // Ctrl-C is this program's to answer
-        const int file = ::open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-        ::dup2(file, 1);
-        ::dup2(file, 2);
+        ::dup2(log_, 1);
+        ::dup2(log_, 2);
         ::execv("/proc/self/exe", arguments.data());
         ::_exit(127);
     }
@@ -103,8 +97,10 @@ private:
     }
 
     std::string log() const {
-        auto text = read_text_file(folder_ / "log", most_log_bytes);
-        return text ? std::move(*text) : std::string();
+        std::string text(most_log_bytes, '\0');
+        const auto count = ::pread(log_, text.data(), text.size(), 0);
+        text.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+        return text;
     }
 
     std::string address() const {
@@ -125,7 +121,7 @@ private:
     }
 
     const SweepSettings& settings_;
-    fs::path folder_;
+    int log_ = -1;
     pid_t process_ = -1;
     bool ended_ = false;
 };
@@ -166,6 +162,11 @@ Result<Measured> measure(const Candidate& candidate, const SweepSettings& settin
         if (repeat < 0) continue;
         rates.push_back(static_cast<double>(sum.tokens) / sum.seconds);
         measured.tokens = sum.tokens;
+    }
+    // While it is still warm: what a card's clocks were tells a slow setting from a hot card.
+    if (const hub::GpuList seen = hub::find_gpus(); !seen.gpus.empty()) {
+        measured.sm_clock_mhz = seen.gpus.front().sm_clock_mhz;
+        measured.memory_clock_mhz = seen.gpus.front().memory_clock_mhz;
     }
     const Spread spread(std::move(rates));
     measured.median = spread.median;

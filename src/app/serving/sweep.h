@@ -9,7 +9,9 @@
 #include "base/result.h"
 #include "hub/tiers.h"
 
+#include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +28,7 @@ struct Measured {
     Candidate candidate;
     double median = 0, low = 0, high = 0; // tokens a second of decoding, over the repeats
     std::size_t tokens = 0;               // of one repeat
+    std::optional<std::int64_t> sm_clock_mhz, memory_clock_mhz; // of the first GPU at the end; none: unknown
     std::string problem;                  // why there is no figure; empty: there is one
 };
 
