@@ -1,6 +1,6 @@
 """Renders the part of Go templates that the chart keeps to: if/else/end, values, and a few functions. Anything else is an error.
 
-Where helm is installed the test uses helm itself; this is for machines that cannot have it.
+For machines that cannot have helm; where it is, a test compares the two.
 """
 import re
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import unittest
 
 try:
@@ -14,6 +15,7 @@ except ImportError:
     sys.exit(77)
 
 sys.path.insert(0, os.path.dirname(__file__))
+import helm  # noqa: E402
 import template  # noqa: E402
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -25,24 +27,21 @@ def read(path):
         return file.read()
 
 
+def by_kind(texts):
+    objects = [found for text in texts for found in yaml.safe_load_all(text) if found]
+    return {found["kind"]: found for found in objects}
+
+
 def render(values=None):
     """The chart's objects by kind, with `values` laid over its own."""
     merged = yaml.safe_load(read("deploy/helm/lucebox/values.yaml"))
     for key, value in (values or {}).items():
         merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
-    if shutil.which("helm"):
-        import json
-        done = subprocess.run(["helm", "template", "box", CHART, "--namespace", "ai", "--values", "-"], input=json.dumps(merged), text=True,
-                              capture_output=True, check=True)
-        texts = [done.stdout]
-    else:
-        chart = yaml.safe_load(read("deploy/helm/lucebox/Chart.yaml"))
-        scope = {"Values": merged, "Release": {"Name": "box", "Namespace": "ai"},
-                 "Chart": {"AppVersion": chart["appVersion"], "Name": chart["name"]}}
-        texts = [template.Renderer(scope).render(read(f"deploy/helm/lucebox/templates/{name}"))
-                 for name in sorted(os.listdir(CHART + "/templates"))]
-    objects = [found for text in texts for found in yaml.safe_load_all(text) if found]
-    return {found["kind"]: found for found in objects}
+    chart = yaml.safe_load(read("deploy/helm/lucebox/Chart.yaml"))
+    scope = {"Values": merged, "Release": {"Name": "box", "Namespace": "ai"},
+             "Chart": {"AppVersion": chart["appVersion"], "Name": chart["name"]}}
+    return by_kind(template.Renderer(scope).render(read(f"deploy/helm/lucebox/templates/{name}"))
+                   for name in sorted(os.listdir(CHART + "/templates")))
 
 
 def check_schema(value, schema, place="values"):
@@ -113,18 +112,32 @@ class Chart(unittest.TestCase):
     def pod(self, values=None):
         return render(values)["Deployment"]["spec"]["template"]["spec"]
 
+    WRONG = ({"gpus": -1}, {"replica": 2}, {"models": {"size": "much"}}, {"ingress": {"affinityHeader": "X Y"}})
+
+    @unittest.skipUnless(helm.here(), "neither helm nor helm-python-sdk is installed; the objects are checked below all the same")
     def test_helm_lint(self):
-        if not shutil.which("helm"):
-            self.skipTest("helm is not installed; the objects are checked below all the same")
-        done = subprocess.run(["helm", "lint", "--strict", CHART], text=True, capture_output=True)
-        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertEqual(helm.lint(CHART), "")
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(CHART, folder + "/lucebox")
+            with open(folder + "/lucebox/templates/service.yaml", "a") as file:
+                file.write("{{ if }}\n")
+            self.assertIn("service.yaml", helm.lint(folder + "/lucebox"))  # it does look
+
+    @unittest.skipUnless(helm.here(), "neither helm nor helm-python-sdk is installed; the schema is checked below all the same")
+    def test_helm_makes_the_same_objects_and_refuses_the_same_values(self):
+        for values in ({}, {"gpus": 0}, {"model": 'a "b"', "arguments": ["--sequences", "8"], "apiKeySecret": "keys"}, {"models": {"existingClaim": "disk"}},
+                       {"ingress": {"enabled": True, "host": "box.example", "affinityHeader": "X-Session-Id"}}, {"metrics": {"annotations": False}}):
+            self.assertEqual(by_kind(helm.template(CHART, values)), render(values), values)
+        for values in self.WRONG:
+            with self.assertRaises(ValueError, msg=values):
+                helm.template(CHART, values)
 
     def test_the_values_keep_to_their_schema(self):
         import json
         schema = json.loads(read("deploy/helm/lucebox/values.schema.json"))
         values = yaml.safe_load(read("deploy/helm/lucebox/values.yaml"))
         check_schema(values, schema)
-        for wrong in ({"gpus": -1}, {"replica": 2}, {"models": {"size": "much"}}, {"ingress": {"affinityHeader": "X Y"}}):
+        for wrong in self.WRONG:
             with self.assertRaises(AssertionError, msg=wrong):
                 check_schema({**values, **wrong}, schema)
 
