@@ -97,14 +97,14 @@ std::vector<ModelEntry> list_models(const HubSettings& settings, std::span<const
         entry.name = model.name;
         entry.about = model.about;
         entry.licence = model.licence;
-        entry.bytes = model.bytes != 0 ? model.bytes : model.about_bytes;
+        entry.bytes = model.about_bytes != 0 ? model.about_bytes : model.bytes;
         entry.unsupported = model.unsupported;
         entry.known = true;
         entry.is_default = &model == &models.front();
         entry.path = find_in_folders(model.name, &model, settings);
         if (!entry.path) entry.path = installed(model, settings);
         std::error_code ignored;
-        if (entry.path && model.bytes == 0) entry.bytes = fs::file_size(*entry.path, ignored);
+        if (entry.path && model.about_bytes != 0) entry.bytes = fs::file_size(*entry.path, ignored);
         if (!entry.path) entry.fetched_bytes = fetched_bytes(model, settings);
         entries.push_back(std::move(entry));
     }

@@ -114,6 +114,23 @@ class Answers(http.server.BaseHTTPRequestHandler):
             self.wfile.write(content)
 
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def preset(**target):
+    """qwen3.6-27b as it would be with other files: those of a test are small. Pinned as far as the words say."""
+    files = {"target": {"repository": "unsloth/Qwen3.6-27B-GGUF", "path": Presets.TARGET, **target},
+             "draft": {"repository": "Lucebox/Qwen3.6-27B-DFlash-GGUF", "path": Presets.DRAFT}}
+    return {"name": "qwen3.6-27b", "licence": "Apache-2.0", "architecture": "qwen35", **files}
+
+
+def registry(folder, *entries):
+    path = os.path.join(folder, "registry.json")
+    with open(path, "w") as file:
+        json.dump(entries, file)
+    return path
+
+
 class Presets(ModelsHome):
     TARGET, DRAFT = "Qwen3.6-27B-Q4_K_M.gguf", "dflash-draft-3.6-q4_k_m.gguf"
 
@@ -124,7 +141,7 @@ class Presets(ModelsHome):
         self.endpoint = Endpoint({self.TARGET: self.content, self.DRAFT: b"a draft", "laguna-xs2-Q4_K_M.gguf": self.content})
         self.addCleanup(self.endpoint.server_close)
         self.addCleanup(self.endpoint.shutdown)
-        self.online = {"HF_ENDPOINT": self.endpoint.url, "HF_TOKEN": "hf_secret"}
+        self.online = {"HF_ENDPOINT": self.endpoint.url, "HF_TOKEN": "hf_secret", "LUCEBOX_REGISTRY": registry(self.home, preset())}
 
     def test_download_makes_it_the_one_that_is_served(self):
         self.write('# mine\n[server]\nport = 5\n')
@@ -137,10 +154,11 @@ class Presets(ModelsHome):
         draft = f"{self.cache}/draft/{self.DRAFT}"
         self.assertEqual(self.text(), f'# mine\n[server]\nport = 5\n\n[model]\nmodel = "qwen3.6-27b"\n\n[speculation]\ndraft = "{draft}"\n')
         self.assertTrue(all(seen[2] == "Bearer hf_secret" for seen in self.endpoint.seen))
-        self.assertIn("with the hash that the server stated", self.ok("models", "verify", "qwen3.6-27b"))
+        verified = self.ok("models", "verify", "qwen3.6-27b", environment=self.online)
+        self.assertEqual(verified.count("with the hash that the server stated"), 2, verified)  # the draft's, too
         with open(f"{self.cache}/{self.TARGET}", "r+b") as file:
             file.write(b"X")
-        self.refused(65, "damaged: qwen3.6-27b", "models rm", "models", "verify", "qwen3.6-27b")
+        self.refused(65, "damaged: qwen3.6-27b", "models rm", "models", "verify", "qwen3.6-27b", environment=self.online)
         self.ok("models", "import", MODEL)
         self.ok("models", "activate", "model.gguf")  # the draft was of the other one
         self.assertNotIn("draft =", self.text())
@@ -154,14 +172,67 @@ class Presets(ModelsHome):
         self.assertFalse(entry["servable"])
         self.assertEqual(entry["bytes"], len(self.content))
 
+    def test_a_pinned_file_is_fetched_at_its_commit_and_must_be_that_file(self):
+        pinned = {"revision": COMMIT, "bytes": len(self.content), "sha256": hashlib.sha256(self.content).hexdigest()}
+        online = {**self.online, "LUCEBOX_REGISTRY": registry(self.home, preset(**pinned))}
+        self.assertIn("is the file that this program knows", self.lucebox("models", "download", "qwen3.6-27b", environment=online).stderr)
+        paths = {seen[1] for seen in self.endpoint.seen}
+        self.assertEqual(paths, {f"/unsloth/Qwen3.6-27B-GGUF/resolve/{COMMIT}/{self.TARGET}", f"/Lucebox/Qwen3.6-27B-DFlash-GGUF/resolve/main/{self.DRAFT}"})
+        self.assertIn("as published", self.ok("models", "verify", "qwen3.6-27b", environment=online))
+        entry = next(e for e in json.loads(self.ok("models", "--json", environment=online)) if e["name"] == "qwen3.6-27b")
+        self.assertEqual({k: entry["files"][0][k] for k in ("branch", "revision", "bytes", "sha256")}, {"branch": None, **pinned})
+
+        shutil.rmtree(self.cache)
+        online["LUCEBOX_REGISTRY"] = registry(self.home, preset(**{**pinned, "sha256": "0" * 64}))
+        self.refused(65, "instead of " + "0" * 64, "another file", "models", "download", "qwen3.6-27b", environment=online)
+        self.assertFalse(os.path.exists(f"{self.cache}/{self.TARGET}"))
+        online["LUCEBOX_REGISTRY"] = registry(self.home, preset(**{**pinned, "bytes": 5}))
+        self.refused(65, "instead of 5", "HF_ENDPOINT", "models", "download", "qwen3.6-27b", environment=online)
+
+    def test_what_came_otherwise_cannot_be_verified_without_a_pin_and_is_refused_with_one(self):
+        shutil.copy(MODEL, f"{self.folder}/{self.TARGET}")
+        self.assertIn("could not be verified", self.ok("models", "verify", "qwen3.6-27b", environment=self.online))
+        self.refused(65, "damaged: qwen3.6-27b", "", "models", "verify", "qwen3.6-27b")  # the registry knows the real one
+
+    def test_a_registry_of_ones_own_is_laid_over_and_its_mistakes_are_told(self):
+        mine = {"name": "mine", "licence": "MIT", "target": {"repository": "me/mine", "path": "mine.gguf"}}
+        path = registry(self.home, mine, {**mine, "name": "evil", "target": {"repository": "me/../x", "path": "x.gguf"}}, {"name": "half"}, 7,
+                        {**mine, "name": "short", "target": {**mine["target"], "sha256": "abc"}})
+        done = self.lucebox("models", "--json", environment={"LUCEBOX_REGISTRY": path})
+        self.assertEqual(done.returncode, 0)
+        names = [entry["name"] for entry in json.loads(done.stdout)]
+        self.assertIn("mine", names)
+        self.assertIn("qwen3.6-27b", names)
+        self.assertEqual(set(names) & {"evil", "half", "short"}, set())
+        for words in ("model 2 (evil) is left out: target: 'me/../x'", "model 3 (half) is left out: licence is missing", "model 4 is left out: it is no object",
+                      "model 5 (short) is left out: target: sha256"):
+            self.assertIn(words, done.stderr)
+        for text in ("{", "{}", ""):
+            with open(path, "w") as file:
+                file.write(text)
+            done = self.lucebox("models", environment={"LUCEBOX_REGISTRY": path})
+            self.assertEqual(done.returncode, 0)
+            self.assertIn("no JSON list of models", done.stderr)
+            self.assertIn("smollm2-135m-instruct", done.stdout)
+        self.assertIn("nowhere.json", self.lucebox("models", environment={"LUCEBOX_REGISTRY": "/nowhere.json"}).stderr)
+        os.makedirs(self.home + "/.lucebox")
+        os.rename(registry(self.home, mine), self.home + "/.lucebox/models.json")
+        self.assertIn("mine ", self.ok("models", environment={"LUCEBOX_HOME": self.home + "/.lucebox"}))
+
     def test_what_is_pinned_is_told_and_what_is_not_is_null(self):
         entries = {entry["name"]: entry for entry in json.loads(self.ok("models", "--json"))}
         for file in entries["smollm2-135m-instruct"]["files"]:
             self.assertRegex(file["sha256"], "^[0-9a-f]{64}$")
             self.assertGreater(file["bytes"], 0)
         target, draft = entries["qwen3.6-27b"]["files"]
-        self.assertEqual((target["repository"], target["path"], target["branch"]), ("unsloth/Qwen3.6-27B-GGUF", self.TARGET, "main"))
+        self.assertEqual((target["repository"], target["path"], target["branch"]), ("unsloth/Qwen3.6-27B-GGUF", self.TARGET, None))
         self.assertEqual(draft["path"], self.DRAFT)
+        for file in (target, draft, entries["gemma-4-26b"]["files"][0], entries["qwen3.6-moe"]["files"][0]):
+            self.assertRegex(file["revision"], "^[0-9a-f]{40}$")
+            self.assertRegex(file["sha256"], "^[0-9a-f]{64}$")
+            self.assertGreater(file["bytes"], 1e9)
+        for file in (*entries["gemma-4-31b"]["files"], entries["gemma-4-26b"]["files"][1], *entries["laguna-xs.2"]["files"]):
+            self.assertEqual((file["branch"], file["revision"], file["bytes"], file["sha256"]), ("main", None, None, None))
         for name in ("gemma-4-26b", "gemma-4-31b", "laguna-xs.2", "qwen3.6-moe"):
             for file in entries[name]["files"]:
                 self.assertEqual(set(file), {"repository", "path", "branch", "revision", "bytes", "sha256"})

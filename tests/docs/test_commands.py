@@ -22,7 +22,7 @@ import json  # noqa: E402
 import npy  # noqa: E402
 from blocks import PAGES, WAYS, blocks  # noqa: E402
 from support import Server  # noqa: E402
-from test_models import Endpoint  # noqa: E402
+from test_models import Endpoint, preset, registry  # noqa: E402
 
 ADDRESS = "http://127.0.0.1:8080"
 WRAPPER = ROOT.parent / "host" / "lucebox"
@@ -68,7 +68,7 @@ class Commands(unittest.TestCase):
             mirror = Endpoint({"Qwen3.6-27B-Q4_K_M.gguf": content, "dflash-draft-3.6-q4_k_m.gguf": b"a draft"})
             self.addCleanup(mirror.server_close)
             self.addCleanup(mirror.shutdown)
-            self.environment |= {"HF_ENDPOINT": mirror.url, "LUCEBOX_CACHE": self.work + "/cache"}
+            self.environment |= {"HF_ENDPOINT": mirror.url, "LUCEBOX_CACHE": self.work + "/cache", "LUCEBOX_REGISTRY": registry(self.work + "/home", preset())}
         if block.lines[0].startswith("lucebox serve"):
             self.assertEqual(len(block.lines), 1)
             return self.run_server(shlex.split(block.lines[0])[2:])

@@ -265,9 +265,16 @@ TEST(Registry, PresetsAreCompleteAndHonest) {
         if (model.wheels.empty()) {
             EXPECT_EQ(fs::path(model.target.path).filename(), model.file) << model.name;
             EXPECT_GT(model.about_bytes, 10'000'000'000u) << model.name;
+            // A hash of what a branch holds today would be wrong tomorrow.
+            for (const RepositoryFile& each : {model.target, model.draft}) {
+                EXPECT_EQ(each.sha256.empty(), each.bytes == 0) << model.name;
+                EXPECT_EQ(each.sha256.empty(), each.revision.size() != 40) << model.name;
+            }
         }
         for (const std::string_view hash : {model.sha256, model.target.sha256, model.draft.sha256}) EXPECT_TRUE(hash.empty() || hash.size() == 64) << model.name;
     }
+    EXPECT_EQ(known_models().front().alias, "smollm2-135m");
+    EXPECT_EQ(known_models().size(), 7u); // none was left out
     EXPECT_EQ(find_model(""), nullptr);
 }
 

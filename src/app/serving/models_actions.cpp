@@ -73,32 +73,53 @@ Status download(std::span<const std::string> names, const hub::HubSettings& sett
     return activate(name, settings, environment);
 }
 
-// Known models against the registry's hash; others have none to be compared with, so theirs is only told.
-Result<bool> verify_one(const hub::ModelEntry& entry) {
-    ProgressBar progress("verifying " + entry.name, entry.bytes);
-    LUCEBOX_TRY(const Sha256Digest digest, sha256_file(*entry.path, [&](std::uint64_t done) {
+Result<std::string> hash_of(const std::string& name, const fs::path& path) {
+    std::error_code error;
+    ProgressBar progress("verifying " + name, fs::file_size(path, error));
+    LUCEBOX_TRY(const Sha256Digest digest, sha256_file(path, [&](std::uint64_t done) {
         progress.update(done);
         return true;
     }));
     progress.finish();
-    const std::string found = hex(digest);
+    return hex(digest);
+}
+
+// Against the registry's hash; where it has none, or the file was fetched from another revision, against that of the day it came.
+Result<bool> verify_known(const std::string& name, const fs::path& path, std::string_view pinned) {
+    LUCEBOX_TRY(const std::string found, hash_of(name, path));
+    const auto note = hub::source_note(path);
+    bool fine = true;
+    std::string text;
+    if (found == pinned) {
+        text = "as published";
+    } else if (note && !note->sha256.empty()) {
+        fine = note->sha256 == found;
+        text = fine ? fmt::format("as it was fetched{}; SHA-256 {}", note->checked ? ", with the hash that the server stated" : ", unchecked", found) : "changed since it was fetched: " + path.string();
+        if (fine && !pinned.empty()) text += "; not the one that the registry pins";
+    } else if (pinned.empty()) {
+        text = fmt::format("its SHA-256 is not known here, so it could not be verified; it is {}", found);
+    } else {
+        fine = false;
+        text = fmt::format("damaged, or another file than the registry's: {}", path.string());
+    }
+    fmt::print("{} {:<24} {}\n", !fine ? "✗" : found == pinned || note ? "✓" : "!", name, text);
+    return fine;
+}
+
+// Known models with their draft; others have nothing to be compared with, so their hash is only told.
+Result<bool> verify_one(const hub::ModelEntry& entry, const hub::HubSettings& settings) {
     const hub::Model* model = hub::find_model(entry.name);
     if (model == nullptr) {
+        LUCEBOX_TRY(const std::string found, hash_of(entry.name, *entry.path));
         LUCEBOX_TRY(const auto file, gguf::ModelFile::open(*entry.path));
         fmt::print("  {:<24} whole, {} tensors; SHA-256 {}\n", entry.name, file.tensors().size(), found);
         return true;
     }
-    if (model->sha256.empty()) {
-        const auto note = hub::source_note(*entry.path);
-        const bool same = !note || note->sha256.empty() || note->sha256 == found;
-        fmt::print("{} {:<24} {}\n", same ? "✓" : "✗", entry.name,
-                   !same            ? "changed since it was fetched: " + entry.path->string()
-                   : note           ? fmt::format("as it was fetched{}; SHA-256 {}", note->checked ? ", with the hash that the server stated" : ", unchecked", found)
-                                    : fmt::format("its SHA-256 is not known here; it is {}", found));
-        return same;
+    LUCEBOX_TRY(bool fine, verify_known(entry.name, *entry.path, model->sha256));
+    if (const auto draft = hub::find_draft(*model, settings)) {
+        LUCEBOX_TRY(const bool draft_fine, verify_known(entry.name + " (draft)", *draft, model->draft.sha256));
+        fine = fine && draft_fine;
     }
-    const bool fine = found == model->sha256;
-    fmt::print("{} {:<24} {}\n", fine ? "✓" : "✗", entry.name, fine ? "as published" : "damaged: " + entry.path->string());
     return fine;
 }
 
@@ -116,7 +137,7 @@ Status verify(std::span<const std::string> names, const hub::HubSettings& settin
     }
     std::string damaged;
     for (const hub::ModelEntry& entry : entries) {
-        const auto fine = verify_one(entry);
+        const auto fine = verify_one(entry, settings);
         if (!fine) fmt::print("✗ {:<24} {}\n", entry.name, fine.error().message);
         if (!fine || !*fine) damaged += (damaged.empty() ? "" : ", ") + entry.name;
     }
