@@ -52,6 +52,7 @@ LABEL org.opencontainers.image.title="Lucebox" \
       org.opencontainers.image.version="${IMAGE_TAG}" \
       org.opencontainers.image.created="${BUILD_TIME}"
 
+# Host and port by their older names, which LUCEBOX_HOST and LUCEBOX_PORT outrank and -e DFLASH_PORT replaces.
 # Both folders of driver libraries that toolkits use; the loader's cache may be read-only. `compute` is CUDA, `utility` NVML.
 ENV PATH=/usr/bin:/bin \
     LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu:/usr/lib64:/usr/lib/wsl/lib \
@@ -59,8 +60,8 @@ ENV PATH=/usr/bin:/bin \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
     HOME=/tmp \
-    LUCEBOX_HOST=0.0.0.0 \
-    LUCEBOX_PORT=8080 \
+    DFLASH_HOST=0.0.0.0 \
+    DFLASH_PORT=8080 \
     LUCEBOX_MODELS=/models \
     LUCEBOX_CACHE=/models \
     LUCEBOX_HOST_INFO=/tmp/host-info.json

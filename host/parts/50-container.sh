@@ -87,12 +87,13 @@ server_argv() { # [argument of the server...]
     ARGV+=("${FORWARDED[@]}" "$IMAGE" serve "$@")
 }
 
-# Settings of the server that the caller has in his environment.
+# Settings of the server that the caller has in his environment. Where it listens inside the container is not his to say.
 dflash_variables() {
     FORWARDED=()
     local name
     for name in $(compgen -e | LC_ALL=C sort); do
         case $name in
+        DFLASH_HOST | DFLASH_PORT | LUCE_HOST | LUCE_PORT) ;;
         DFLASH_* | DFLASH27B_* | PFLASH_* | LUCE_* | HF_ENDPOINT) FORWARDED+=(-e "$name=${!name}") ;;
         esac
     done

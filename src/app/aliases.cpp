@@ -71,6 +71,10 @@ std::vector<OptionSetting> options_from_aliases(std::span<const OptionSpec> opti
                                                 std::vector<std::string>& warnings) {
     std::vector<OptionSetting> settings;
     for (const std::string_view prefix : {"DFLASH_", "LUCE_"}) read_prefix(prefix, options, environment, settings, warnings);
+    for (const auto& [name, value] : environment) {
+        const bool foreign = name.starts_with("DFLASH27B_") || name.starts_with("PFLASH_");
+        if (foreign && !value.empty()) warnings.push_back(fmt::format("{} (of the engine of earlier images) has no effect in this build", name));
+    }
     return settings;
 }
 

@@ -114,6 +114,10 @@ class Aliases(Home):
         self.assertEqual(effective["port"]["where"], "LUCE_PORT")
         effective = json.loads(self.ok("config", "--json", environment={"DFLASH_BUDGET": "16"}))
         self.assertEqual(effective["speculation"], {"value": "tree:16", "origin": "environment", "where": "DFLASH_BUDGET"})
+        done = self.lucebox("config", "--json", environment={"DFLASH_MODEL_NAME": "house", "DFLASH_DEFAULT_MAX_TOKENS": "99", "LUCE_THINK_MAX": "15488"})
+        effective = json.loads(done.stdout)
+        self.assertEqual([effective[name]["value"] for name in ("model-name", "default-max-tokens", "think-max-tokens")], ["house", "99", "15488"])
+        self.assertEqual(done.stderr, "")
         self.refused(64, "said in another way", "speculation.speculation=tree:NUMBER", "config", "set", "dflash.budget=16")
         effective = json.loads(self.ok("config", "--json", environment={"LUCE_PORT": "8", "LUCEBOX_PORT": "9"}))
         self.assertEqual(effective["port"]["where"], "LUCEBOX_PORT")
@@ -125,6 +129,9 @@ class Aliases(Home):
         self.assertNotIn("HOST_INFO", done.stderr)
 
     def test_known_ones_without_effect_say_so(self):
+        done = self.lucebox("config", environment={"DFLASH27B_DRAFT_SWA": "2048", "PFLASH_DRAFTER_EARLY_EXIT_N": "7"})
+        for name in ("DFLASH27B_DRAFT_SWA", "PFLASH_DRAFTER_EARLY_EXIT_N"):
+            self.assertIn(f"{name} (of the engine of earlier images) has no effect", done.stderr)
         done = self.lucebox("config", environment={"DFLASH_DEBUG_THINKING_LOGITS": "1"})
         self.assertIn("DFLASH_DEBUG_THINKING_LOGITS (a diagnosis that was removed) has no effect in this build", done.stderr)
 

@@ -25,7 +25,8 @@ def default_model():
 class Props(Home):
     def serve(self, model):
         self.process = subprocess.Popen([BINARY, "serve", "--port", "0", "--model", model], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        env={"PATH": os.environ["PATH"], "HOME": self.home, "LUCEBOX_HOST_OS_PRETTY": "Some Linux", "NO_COLOR": "1"})
+                                        env={"PATH": os.environ["PATH"], "HOME": self.home, "LUCEBOX_HOST_OS_PRETTY": "Some Linux", "NO_COLOR": "1",
+                                             "DFLASH_MODEL_NAME": "house", "DFLASH_DEFAULT_MAX_TOKENS": "3"})
         self.addCleanup(self.stop)
         for line in self.process.stderr:
             found = re.search(r"listening on (http://\S+)", line)
@@ -68,6 +69,10 @@ class Props(Home):
         self.assertEqual(props["host"]["source"], "lucebox.sh")
         self.assertEqual([choice["setting"] for choice in props["tuning"]], ["context", "sequences"])
         self.assertTrue(all(choice["why"] for choice in props["tuning"]))
+        self.assertEqual(self.get("/v1/models")[2]["data"][0]["id"], "house")
+        request = urllib.request.Request(self.url + "/v1/chat/completions", data=b'{"messages": [{"role": "user", "content": "Count to a hundred."}]}')
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            self.assertEqual(json.loads(answer.read())["usage"]["completion_tokens"], 3)
         self.assertIn("PASS", self.ok("smoke", "--url", self.url, timeout=120))
         self.check_the_checker(props)
 

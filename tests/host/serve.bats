@@ -88,6 +88,7 @@ setup() { new_machine; a_model; }
 }
 @test "the configuration is read-only, and read" { config '[dflash]' 'max_ctx = 4096'; lucebox serve; docker_run; has_words --mount "type=bind,source=$HOME/.lucebox,target=/config,readonly"; has_words -e LUCEBOX_HOME=/config; }
 @test "what the server understands is handed on" { DFLASH_MAX_CTX=4096 LUCE_BUDGET=16 lucebox serve --model 'a b' -- --port 9; docker_run; has_words -e DFLASH_MAX_CTX=4096; has_words -e LUCE_BUDGET=16; has_words serve --model 'a b' --port 9; }
+@test "where the server listens inside is not handed on" { DFLASH_PORT=9999 LUCE_HOST=::1 lucebox serve; exits 0; docker_run; has_no_word '*9999*'; has_no_word 'LUCE_HOST*'; }
 @test "the service runs already" { echo active >"$FAKE/unit.state"; lucebox serve; exits 1; says 'already running'; says 'lucebox restart'; [ ! -e "$FAKE/docker.log" ]; }
 @test "the service itself may serve" { echo active >"$FAKE/unit.state"; INVOCATION_ID=1 lucebox serve; exits 0; }
 @test "the container runs already" { echo running >"$FAKE/container.state"; lucebox serve; exits 1; says 'already running'; says 'docker stop lucebox'; }

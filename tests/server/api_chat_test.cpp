@@ -65,6 +65,15 @@ TEST_F(ChatApi, AnswersInOnePiece) {
     EXPECT_EQ(body["timings"]["predicted_per_second"], 2.0);
 }
 
+TEST_F(ChatApi, WhereARequestNamesNoLengthTheOperatorsHolds) {
+    options.default_tokens = 12;
+    start();
+    ASSERT_EQ(chat(R"("seed":1)").status, 200);
+    ASSERT_EQ(chat(R"("max_tokens":20)").status, 200);
+    EXPECT_EQ(backend->at(0).request.max_tokens, 12u);
+    EXPECT_EQ(backend->at(1).request.max_tokens, 20u);
+}
+
 TEST_F(ChatApi, GivesTheEngineThePromptAndTheSettings) {
     start();
     ASSERT_EQ(chat(R"("seed":5,"temperature":0,"max_tokens":7,"stop":"END","top_k":3,"logit_bias":{"65":1})").status,

@@ -88,6 +88,14 @@ TEST(ModelCard, IsFoundInFoldersBeforeTheBuiltInOnes) {
     std::filesystem::remove_all(folder);
 }
 
+TEST(ModelCard, ALimitOfThoughtHoldsForEveryEffort) {
+    Budgets budgets = family_budgets("qwen35");
+    const std::size_t low = budgets.low;
+    budgets.limit_thinking(low + 1);
+    EXPECT_EQ(budgets.low, low);
+    for (const std::size_t each : {budgets.thinking, budgets.medium, budgets.high, budgets.x_high, budgets.most}) EXPECT_EQ(each, low + 1);
+}
+
 TEST(ModelCard, AllThatAreBuiltInCanBeRead) {
     EXPECT_GE(built_in_cards().size(), 4u);
     for (const BuiltInCard& one : built_in_cards()) {

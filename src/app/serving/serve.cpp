@@ -161,6 +161,9 @@ Status serve(const Invocation& invocation) {
     LUCEBOX_TRY(server::ServerOptions settings, server_options(options));
     server::ApiOptions api_options;
     api_options.needs_key = !settings.access.api_keys.empty();
+    api_options.model_name = options.text("model-name");
+    api_options.default_tokens = static_cast<std::size_t>(options.integer("default-max-tokens"));
+    api_options.most_thinking = static_cast<std::size_t>(options.integer("think-max-tokens"));
     api_options.limits.volatile_lines = options.list("volatile-lines");
     api_options.body_bytes = settings.limits.body_bytes;
     const Environment environment = process_environment();

@@ -153,6 +153,7 @@ void Api::set_ready(std::shared_ptr<Backend> backend, std::optional<ModelCard> c
     const auto& info = backend->model();
     const std::string name = state_->options.model_name.empty() ? info.name : state_->options.model_name;
     Budgets budgets = card ? card->budgets : family_budgets(info.architecture);
+    if (state_->options.most_thinking != 0) budgets.limit_thinking(state_->options.most_thinking);
     RequestLimits limits = state_->options.limits;
     if (card) limits.defaults = card->sampling;
     // Equal for answers that were computed by the same program from the same weights.

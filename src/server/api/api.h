@@ -34,6 +34,8 @@ namespace lucebox::server {
 struct ApiOptions {
     std::string model_name;                     // under which clients know the model; empty: the file's own name
     std::vector<std::string> aliases;           // more of them; requests may name any model, these are only listed
+    std::size_t default_tokens = 0;             // of an answer where a request names none; 0: the card's, else what fits
+    std::size_t most_thinking = 0;              // tokens of a thought, whatever the card allows; 0: the card's, else the family's
     RequestLimits limits;                       // limits.defaults: the model's recommended sampling
     std::size_t workers = 2;                    // threads that parse, render and tokenise
     std::size_t worker_queue = 256;             // requests that wait for them

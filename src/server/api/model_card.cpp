@@ -89,6 +89,10 @@ Json Budgets::json() const {
             {"effort_tiers", {{"low", low}, {"medium", medium}, {"high", high}, {"x-high", x_high}, {"max", most}}}};
 }
 
+void Budgets::limit_thinking(std::size_t limit) {
+    for (std::size_t* each : {&thinking, &low, &medium, &high, &x_high, &most}) *each = std::min(*each, limit);
+}
+
 std::string model_card_file_name(std::string_view model_name) {
     std::string name;
     for (char c : model_name) {

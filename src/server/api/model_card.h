@@ -25,6 +25,7 @@ struct Budgets {
 
     std::size_t tier(std::string_view effort) const; // "low", ..., "xhigh", "max"; anything else: high
     Json json() const;                                // as /props shows them
+    void limit_thinking(std::size_t most);            // of every effort
 };
 
 struct ModelCard {
