@@ -5,6 +5,8 @@ MIN_DRIVER=525           # the oldest that runs CUDA 12
 MIN_DRIVER_BLACKWELL=570 # the oldest that knows sm_120
 FULL_DRIVER=570          # CUDA 12.8's own; older ones rely on minor-version compatibility
 MODEL_GB=20              # what the largest usual model file takes
+SMALL_CARD_GB=12         # where the tiers of the program begin (src/hub/tiers.cpp): below, contexts of 4K,
+LARGE_CARD_GB=22         # and below this one, of 32K
 
 # row NAME ok|warn|fail TEXT [HINT...]
 row() {
@@ -159,8 +161,10 @@ check_gpu() {
     else
         row 'cuda12 arch' warn "sm_$HOST_GPU_SM is not among $CUDA12_ARCHS"
     fi
-    if [ -n "$HOST_VRAM_GB" ] && [ "$HOST_VRAM_GB" -lt 12 ]; then
+    if [ -n "$HOST_VRAM_GB" ] && [ "$HOST_VRAM_GB" -lt "$SMALL_CARD_GB" ]; then
         row vram warn "$HOST_VRAM_GB GB: only small models fit"
+    elif [ -n "$HOST_VRAM_GB" ] && [ "$HOST_VRAM_GB" -lt "$LARGE_CARD_GB" ]; then
+        row vram warn "$HOST_VRAM_GB GB: a 27B model does not fit; others get contexts of about 32K" 'lucebox autotune tells what a model gets'
     fi
     if [[ ${GPU_MIG,,} == enabled ]]; then row mig warn 'MIG is on: the figures above are of the whole card, a slice has less' 'choose slices by UUID: lucebox config set gpus=MIG-...'; fi
     if [[ ${GPU_ECC,,} == enabled ]]; then row ecc ok 'on: a sixteenth of the memory of a GDDR card goes to it'; fi
@@ -186,6 +190,17 @@ check_systemd() {
     fi
 }
 
+days_ago() { # TIME
+    local made
+    made=$(date -d "$1" +%s 2>/dev/null) || return 0
+    local days=$((($(date +%s) - made) / 86400))
+    case $days in
+    0) printf ', today' ;;
+    1) printf ', yesterday' ;;
+    *) printf ', %s days ago' "$days" ;;
+    esac
+}
+
 image_present() { docker image inspect "$IMAGE" >/dev/null 2>&1; }
 
 check_image() {
@@ -196,7 +211,7 @@ check_image() {
     [ "$DOCKER_STATE" = reachable ] || { row image fail "$IMAGE cannot run yet" 'see the rows above'; return; }
     local created
     if created=$(timeout 5 docker image inspect --format '{{.Created}}' "$IMAGE" 2>/dev/null); then
-        row image ok "$IMAGE, made ${created%%T*}"
+        row image ok "$IMAGE, made ${created%%T*}$(days_ago "$created")"
     else
         row image ok "$IMAGE, not pulled yet" 'lucebox pull'
     fi
@@ -213,7 +228,7 @@ check_port() {
 }
 
 check_models() {
-    local folder=$MODELS files=0 broken='' parts=0 file magic free
+    local folder=$MODELS files=0 broken='' parts=0 checked=0 file magic free
     if [ -d "$MODELS" ]; then
         while IFS= read -r -d '' file; do
             case $file in
@@ -221,7 +236,9 @@ check_models() {
             *)
                 files=$((files + 1))
                 magic=$(head -c 4 "$file" 2>/dev/null | tr -d '\0' || true)
-                [ "$magic" = GGUF ] || broken=$file ;;
+                [ "$magic" = GGUF ] || broken=$file
+                # What was fetched has a note, which says whether its hash was somebody's.
+                if grep -qs '"checked": true' "$file.source.json"; then checked=$((checked + 1)); fi ;;
             esac
         done < <(find -L "$MODELS" -maxdepth 4 -type f \( -name '*.gguf' -o -name '*.part' \) -print0 2>/dev/null)
     fi
@@ -232,7 +249,7 @@ check_models() {
     elif [ "$files" -eq 0 ]; then
         row models ok "none in $MODELS yet" 'lucebox models download'
     else
-        row models ok "$files in $MODELS"
+        row models ok "$files in $MODELS, $checked of them compared with a hash when they were fetched" 'lucebox models verify compares again'
     fi
     while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
     free=$(df -Pk "$folder" | awk 'NR == 2 { printf "%d", $4 / 1048576 }')

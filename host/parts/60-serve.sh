@@ -56,6 +56,7 @@ serve_command() {
     if [ -z "${INVOCATION_ID:-}" ] && unit_active; then
         die 'the service is already running' 'lucebox logs     what it says' 'lucebox restart  start it anew' 'lucebox stop     then serve here'
     fi
+    [ -z "${INVOCATION_ID:-}" ] || wait_for_docker
     probe_all
     require_docker
     require_gpu
@@ -78,6 +79,16 @@ serve_command() {
     server_argv "${REST[@]}"
     if [ "$LAN" = true ]; then warn "listening on all interfaces; docker's rules come before those of ufw and firewalld"; fi
     run_server
+}
+
+# At boot: a user's unit cannot be ordered behind docker.service, which belongs to the system.
+wait_for_docker() {
+    local waited=0
+    while have docker && [ "$waited" -lt "${LUCEBOX_DOCKER_TIMEOUT:-60}" ] && ! timeout 5 docker info >/dev/null 2>&1; do
+        [ "$waited" -gt 0 ] || info 'waiting for docker'
+        sleep 1
+        waited=$((waited + 1))
+    done
 }
 
 # The server sees the folder read-only, so it could not fetch one itself. Starting again will not help: systemd should not.

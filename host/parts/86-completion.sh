@@ -1,6 +1,9 @@
 # --- lucebox completion -----------------------------------------------------------------------------------------------------------------
 
 COMMANDS='check pull models serve run install uninstall start stop restart enable disable status logs print-run update config connect claude top autotune smoke bench doctor completion version help'
+MODEL_ACTIONS='list download activate use verify import rm'
+AUTOTUNE_OPTIONS='--sweep --json --vram --model --report --candidates'
+CLIENTS='claude codex opencode aider openwebui'
 
 completion_command() {
     case ${1:-} in
@@ -13,6 +16,9 @@ _lucebox() {
     serve | print-run) COMPREPLY=(\$(compgen -W '--lan --cpu --gpus --port --model' -- "\$word")) ;;
     update) COMPREPLY=(\$(compgen -W '--check --rollback' -- "\$word")) ;;
     config) COMPREPLY=(\$(compgen -W 'list get set unset path edit reset restore $(setting_keys | tr '\n' ' ')' -- "\$word")) ;;
+    models) COMPREPLY=(\$(compgen -W '$MODEL_ACTIONS' -- "\$word")) ;;
+    autotune) COMPREPLY=(\$(compgen -W '$AUTOTUNE_OPTIONS' -- "\$word")) ;;
+    connect) COMPREPLY=(\$(compgen -W '$CLIENTS' -- "\$word")) ;;
     doctor) COMPREPLY=(\$(compgen -W '--bundle' -- "\$word")) ;;
     completion) COMPREPLY=(\$(compgen -W 'bash zsh fish' -- "\$word")) ;;
     esac
@@ -34,6 +40,9 @@ _lucebox() {
     serve | print-run) compadd -- --lan --cpu --gpus --port --model ;;
     update) compadd -- --check --rollback ;;
     config) compadd -- list get set unset path edit reset restore $(setting_keys | tr '\n' ' ') ;;
+    models) compadd -- $MODEL_ACTIONS ;;
+    autotune) compadd -- $AUTOTUNE_OPTIONS ;;
+    connect) compadd -- $CLIENTS ;;
     doctor) compadd -- --bundle ;;
     completion) compadd -- bash zsh fish ;;
     esac
@@ -49,6 +58,9 @@ complete -c lucebox -n '__fish_seen_subcommand_from check' -a '--json --deep'
 complete -c lucebox -n '__fish_seen_subcommand_from serve print-run' -a '--lan --cpu --gpus --port --model'
 complete -c lucebox -n '__fish_seen_subcommand_from update' -a '--check --rollback'
 complete -c lucebox -n '__fish_seen_subcommand_from config' -a 'list get set unset path edit reset restore $(setting_keys | tr '\n' ' ')'
+complete -c lucebox -n '__fish_seen_subcommand_from models' -a '$MODEL_ACTIONS'
+complete -c lucebox -n '__fish_seen_subcommand_from autotune' -a '$AUTOTUNE_OPTIONS'
+complete -c lucebox -n '__fish_seen_subcommand_from connect' -a '$CLIENTS'
 complete -c lucebox -n '__fish_seen_subcommand_from doctor' -a '--bundle'
 complete -c lucebox -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 SCRIPT

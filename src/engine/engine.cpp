@@ -7,6 +7,7 @@
 #include "engine/prefix_cache.h"
 #include "engine/waiting_line.h"
 #include "gguf/model_file.h"
+#include "model/model.h"
 #include "model/runner.h"
 
 #include <fmt/format.h>
@@ -168,6 +169,7 @@ Status Engine::State::choose(model::RunnerOptions& runner_options) {
 
 Status Engine::State::load(std::function<void(double)> progress) {
     LUCEBOX_TRY(info, describe(file));
+    LUCEBOX_CHECK(model::check_architecture(file));
     LUCEBOX_CHECK(load_text());
     const std::string context_key = info.architecture + ".context_length";
     LUCEBOX_TRY(const auto trained, file.get_unsigned(context_key));

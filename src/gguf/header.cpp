@@ -25,7 +25,7 @@ Error invalid(std::string message, std::string hint = {}) {
 }
 
 Error truncated(std::string_view field) {
-    return invalid(fmt::format("the file ends inside {}", field), "The file may be an incomplete download.");
+    return invalid(fmt::format("the file ends inside {}", field), "it may be an incomplete download: fetch it again");
 }
 
 // ---- values
@@ -162,7 +162,7 @@ Result<Counts> read_preamble(ByteReader& reader, Header& header, HeaderBudget& b
     std::uint32_t word = 0;
     if (!reader.read(word)) return truncated("the magic number");
     if (word != magic) {
-        return invalid("the file does not begin with the magic number \"GGUF\"", "Is this a GGUF model?");
+        return invalid("the file does not begin with the magic number \"GGUF\"", "it may be the page of a failed download, or a model in another format: fetch a .gguf file");
     }
     if (!reader.read(header.version)) return truncated("the version");
     LUCEBOX_CHECK(check_version(header.version));
@@ -262,7 +262,7 @@ Status check_ranges(const Header& header, std::uint64_t alignment, std::uint64_t
         }
         if (tensor.offset > data_bytes || tensor.bytes > data_bytes - tensor.offset) {
             return invalid(fmt::format("tensor {} reaches past the end of the file", printable(tensor.name)),
-                           "The file may be an incomplete download.");
+                           "it may be an incomplete download: fetch it again");
         }
     }
     return Ok{};

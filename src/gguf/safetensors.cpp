@@ -39,7 +39,7 @@ Status check_ranges(const std::vector<StoredInfo>& tensors, std::uint64_t data_b
         const StoredInfo& tensor = tensors[i];
         if (tensor.end > data_bytes) {
             return invalid(fmt::format("tensor {} reaches past the end of the file", printable(tensor.name)),
-                           "The file may be an incomplete download.");
+                           "it may be an incomplete download: fetch it again");
         }
         if (tensor.begin != covered) {
             return invalid(
@@ -70,7 +70,7 @@ Result<Shard> read_shard(MappedFile mapping) {
                        "Is this a safetensors file?");
     }
     if (!reader.read_view(header_bytes, json)) {
-        return invalid("the file ends inside the header", "The file may be an incomplete download.");
+        return invalid("the file ends inside the header", "it may be an incomplete download: fetch it again");
     }
     LUCEBOX_TRY(StoredHeader header, parse_stored_header(json));
     const auto data = bytes.subspan(static_cast<std::size_t>(reader.position()));

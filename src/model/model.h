@@ -43,6 +43,8 @@ private:
 };
 
 std::vector<std::string_view> known_architectures();
+// What load() would say of the architecture, before anything else of the file is read.
+Status check_architecture(const gguf::ModelFile& file);
 
 // One for each file of the folder. They return a model even when the loader has failed; the caller checks.
 std::unique_ptr<Model> load_llama(Loader& loader);

@@ -61,6 +61,18 @@ class Models(ModelsHome):
         self.refused(64, self.folder + "/other.gguf", "--model FILE", "tokenize", "--text", "x")
         self.ok("tokenize", "--text", "x", environment={"DFLASH_TARGET": self.folder + "/other.gguf"})
 
+    def test_who_names_none_gets_the_small_one_and_hears_what_a_large_card_could_do(self):
+        cached = os.path.expanduser("~/.cache/lucebox/models/SmolLM2-135M-Instruct.Q4_1.gguf")
+        if not os.path.exists(cached):
+            self.skipTest("the default model is not on this machine: make models")
+        os.symlink(cached, self.folder + "/SmolLM2-135M-Instruct.Q4_1.gguf")
+        self.assertIn("a card of 24 GB has room for qwen3.6-27b: lucebox models download qwen3.6-27b", self.ok("models", "download", environment={"LUCEBOX_HOST_VRAM_GB": "24"}))
+        self.assertIn("smollm2-135m-instruct", self.ok("config", "get", "model"))
+        self.assertNotIn("room for", self.ok("models", "download", "smollm2-135m", environment={"LUCEBOX_HOST_VRAM_GB": "24"}))
+        if not os.path.exists("/dev/nvidiactl"):
+            self.assertNotIn("room for", self.ok("models", "download", environment={"LUCEBOX_HOST_VRAM_GB": "16"}))
+        self.ok("models", "use", "smollm2-135m-instruct")
+
     def test_a_damaged_known_model_is_found(self):
         os.makedirs(self.cache)
         shutil.copy(MODEL, self.folder + "/SmolLM2-135M-Instruct.Q4_1.gguf")

@@ -55,18 +55,27 @@ row_is() { # NAME GLYPH TEXT
 @test "an unknown architecture" { gpus '0, U, B, NVIDIA GB10, 12.1, [N/A], [N/A], 580.65, [N/A], x, Disabled, x'; lucebox check; exits 0; row_is 'cuda12 arch' ! 'sm_121 is not among'; row_is gpu ✓ 'sm_121'; }
 @test "two gpus" { two_gpus; lucebox check; exits 0; row_is gpu ✓ '× 2'; row_is 'gpu choice' ✓ 'all 2'; }
 @test "a 24 GB card that reports 23.99 GiB keeps its label" { gpus '0, U, B, NVIDIA GeForce RTX 4090, 8.9, 24564, 450.00, 580.65, 0, x, Disabled, x'; lucebox check; row_is gpu ✓ '24 GB'; }
+@test "medium card" { gpus '0, U, B, NVIDIA GeForce RTX 4080, 8.9, 16376, 320.00, 580.65, 0, x, Disabled, x'; lucebox check; exits 0; row_is vram ! '16 GB: a 27B model does not fit'; }
 @test "small card" { gpus '0, U, B, NVIDIA GeForce RTX 2080, 7.5, 8192, 215.00, 580.65, 0, x, Disabled, x'; lucebox check; exits 0; row_is vram ! '8 GB'; }
 @test "desktop, ECC and MIG are said" { gpus '0, U, B, NVIDIA A10, 8.6, 23028, 150.00, 580.65, 812, Enabled, Enabled, Enabled'; lucebox check; row_is display ! '812 MiB taken'; row_is ecc ✓ on; row_is mig ! 'MIG is on'; }
 @test "WSL2" { wsl2; touch "$FAKE/no-systemd"; lucebox check; exits 0; row_is 'user systemd' ! 'not running'; says 'systemd=true under [boot]'; row_is 'wsl memory' ! '20 times slower'; }
 @test "WSL1 has no GPU" { echo 'Linux version 4.4.0-19041-Microsoft' >"$LUCEBOX_PROBE_ROOT/proc/version"; echo 'Failed to initialize NVML: x' >"$FAKE/gpu.error"; lucebox check; exits 1; says 'WSL 1 has no GPU'; }
 @test "WSL models on a Windows drive" { wsl2; LUCEBOX_MODELS=/mnt/c/models lucebox check; row_is 'models folder' ! 'Windows drive'; }
 @test "no user systemd" { touch "$FAKE/no-systemd"; lucebox check; exits 0; row_is 'user systemd' ! 'lucebox serve works without'; }
+@test "the image's age" { lucebox check; row_is image ✓ "$((($(date +%s) - $(date -d 2026-11-20T10:00:00Z +%s)) / 86400)) days ago"; }
 @test "image not pulled" { touch "$FAKE/image.missing"; lucebox check; exits 0; row_is image ✓ 'not pulled yet'; says 'lucebox pull'; }
 @test "port taken" {
     listener_start
     lucebox check
     listener_stop
     exits 1; row_is port ✗ "$LUCEBOX_PORT is used by"; says "config set port=$((LUCEBOX_PORT + 1))"
+}
+@test "port taken, and by whom" {
+    printf '#!/bin/sh\necho %s\n' "'LISTEN 0 128 127.0.0.1:1 0.0.0.0:* users:((\"ollama\",pid=4242,fd=3))'" >"$BATS_TEST_TMPDIR/bin/ss"; chmod +x "$BATS_TEST_TMPDIR/bin/ss"
+    listener_start
+    lucebox check
+    listener_stop
+    exits 1; row_is port ✗ "$LUCEBOX_PORT is used by ollama (pid 4242)"
 }
 @test "port taken by our own container" {
     echo running >"$FAKE/container.state"
@@ -83,7 +92,9 @@ row_is() { # NAME GLYPH TEXT
 @test "models are counted, half ones named" {
     local folder=$HOME/.local/share/lucebox/models; mkdir -p "$folder/a b"
     printf 'GGUF\3\0\0\0' >"$folder/a b/good model.gguf"
-    lucebox check; row_is models ✓ '1 in'
+    lucebox check; row_is models ✓ '1 in'; row_is models ✓ '0 of them compared'
+    echo '{"checked": true}' >"$folder/a b/good model.gguf.source.json"
+    lucebox check; row_is models ✓ '1 of them compared'; says 'lucebox models verify'
     printf 'GG' >"$folder/x.gguf.part"; lucebox check; row_is models ! '1 unfinished'
     printf '<htm' >"$folder/page.gguf"; lucebox check; row_is models ! 'no GGUF file'
 }

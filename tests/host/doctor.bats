@@ -23,6 +23,11 @@ finds() { lucebox doctor; exits 1; says "$1"; says '→'; }
 @test "a driver the toolkit may refuse" { gpus '0, U, B, X, 8.6, 24576, 1, 535.10, 0, x, x, x'; finds 'cuda>=12.8'; }
 @test "driver and library differ" { echo 'Driver/library version mismatch' >"$FAKE/gpu.error"; finds reboot; }
 @test "MIG" { gpus '0, U, B, X, 8.0, 40960, 1, 580.10, 0, x, x, Enabled'; finds 'MIG is on'; }
+@test "no room for images" {
+    sed -i "s|/none|$BATS_TEST_TMPDIR|" "$FAKE/docker.info"; lucebox doctor; exits 0
+    printf '#!/bin/sh\necho Filesystem; echo /dev/x 100 90 2097152 90%% /\n' >"$BATS_TEST_TMPDIR/bin/df"; chmod +x "$BATS_TEST_TMPDIR/bin/df"
+    finds 'only 2 GB are free for images'; says 'docker image prune'
+}
 @test "the port is taken" { listener_start; finds "port $LUCEBOX_PORT is used"; listener_stop; }
 @test "the container lost its GPU" { echo running >"$FAKE/container.state"; echo 'Failed to initialize NVML: Unknown Error' >"$FAKE/exec.output"; finds 'lost its GPU'; }
 @test "the service ends at logout" { lucebox install; finds 'enable-linger'; }

@@ -92,6 +92,19 @@ setup() { new_machine; a_model; }
 @test "the service runs already" { echo active >"$FAKE/unit.state"; lucebox serve; exits 1; says 'already running'; says 'lucebox restart'; [ ! -e "$FAKE/docker.log" ]; }
 @test "the service itself may serve" { echo active >"$FAKE/unit.state"; INVOCATION_ID=1 lucebox serve; exits 0; }
 @test "the container runs already" { echo running >"$FAKE/container.state"; lucebox serve; exits 1; says 'already running'; says 'docker stop lucebox'; }
+@test "a container in any other state is told and removed" {
+    local state
+    for state in created paused dead; do echo $state >"$FAKE/container.state"; lucebox serve; exits 0; says "removing the $state container"; [ ! -e "$FAKE/container.state" ]; done
+    echo restarting >"$FAKE/container.state"; lucebox serve; exits 1; says 'already restarting'
+}
+@test "at boot the service waits for docker" {
+    echo 'Cannot connect to the Docker daemon' >"$FAKE/docker.down"
+    (sleep 1.5; rm "$FAKE/docker.down") 3>&- &
+    INVOCATION_ID=1 lucebox serve
+    exits 0; says 'waiting for docker'; docker_run; has_words --name lucebox
+    echo 'Cannot connect to the Docker daemon' >"$FAKE/docker.down"
+    INVOCATION_ID=1 LUCEBOX_DOCKER_TIMEOUT=1 lucebox serve; exits 1; says 'docker does not answer'
+}
 @test "an old container is removed" { echo exited >"$FAKE/container.state"; lucebox serve; exits 0; says 'removing the exited container'; [ ! -e "$FAKE/container.state" ]; }
 @test "the port is taken" { listener_start; lucebox serve; listener_stop; exits 1; says "port $LUCEBOX_PORT is used by"; says 'lucebox serve --port'; }
 @test "docker's exit code is ours" { echo 7 >"$FAKE/run.exit"; lucebox serve; exits 7; }

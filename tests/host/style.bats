@@ -20,10 +20,35 @@ load machine
         done
     done
 }
+@test "the wrapper and the program draw the same borders between cards" {
+    local border
+    for border in SMALL_CARD_GB LARGE_CARD_GB; do
+        grep -q "least_gb = $(sed -n "s/^$border=\([0-9]*\).*/\1/p" "$REPOSITORY/host/parts/40-check.sh")," "$REPOSITORY/src/hub/tiers.cpp"
+    done
+}
+@test "zsh and fish read their completions" {
+    new_machine
+    local shell found=''
+    for shell in zsh fish; do
+        lucebox_stdout completion $shell >"$BATS_TEST_TMPDIR/completion.$shell"
+        command -v $shell >/dev/null || continue
+        found=1
+        $shell -n "$BATS_TEST_TMPDIR/completion.$shell"
+    done
+    [ -n "$found" ] || skip 'neither zsh nor fish is installed'
+}
+@test "completions know the program's actions and clients" {
+    new_machine
+    local word shell
+    for word in $(sed -n 's/.*"\(list, fetch.*\) are known".*/\1/p' "$REPOSITORY/src/app/serving/models_actions.cpp" | tr -d ',' | sed 's/ and / /; s/ fetch / /'); do
+        for shell in bash zsh fish; do lucebox_stdout completion $shell | grep -qw -- "$word" || { echo "$shell lacks $word"; return 1; }; done
+    done
+}
 @test "bash completes commands and settings" {
     new_machine
     eval "$(lucebox_stdout completion bash)"
     COMP_WORDS=(lucebox pri) COMP_CWORD=1; _lucebox; [ "${COMPREPLY[*]}" = print-run ]
     COMP_WORDS=(lucebox config po) COMP_CWORD=2; _lucebox; [ "${COMPREPLY[*]}" = port ]
+    COMP_WORDS=(lucebox models ver) COMP_CWORD=2; _lucebox; [ "${COMPREPLY[*]}" = verify ]
     lucebox completion tcsh; exits 1; lucebox completion; exits 2
 }

@@ -5,13 +5,16 @@
 #include "base/hash.h"
 #include "base/terminal.h"
 #include "gguf/model_file.h"
+#include "hub/gpus.h"
 #include "hub/hub.h"
 #include "hub/hugging_face.h"
+#include "hub/tiers.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 namespace lucebox::app {
 namespace {
@@ -58,6 +61,18 @@ Status fetch(std::span<const std::string> names, const hub::HubSettings& setting
     return Ok{};
 }
 
+// Who named no model gets the small one that runs everywhere; on a large card it is worth saying that more is possible.
+void suggest_larger(const Environment& environment) {
+    constexpr std::string_view larger = "qwen3.6-27b";
+    const hub::GpuList seen = hub::find_gpus();
+    const auto told = environment.find("LUCEBOX_HOST_VRAM_GB"); // by the wrapper: a container for downloads may have no GPU
+    int gb = seen.gpus.empty() ? 0 : hub::label_gb(seen.gpus.front().vram_mib.value_or(0));
+    if (gb == 0 && told != environment.end()) std::from_chars(told->second.data(), told->second.data() + told->second.size(), gb);
+    if (const hub::Model* model = hub::find_model(larger); model != nullptr && model->unsupported.empty() && hub::tier_of(gb).least_gb >= 22) {
+        fmt::print("a card of {} GB has room for {}: lucebox models download {}\n", gb, larger, larger);
+    }
+}
+
 // Fetches, and makes it the one that is served.
 Status download(std::span<const std::string> names, const hub::HubSettings& settings, const Environment& environment) {
     if (names.size() > 1) return Error{ErrorKind::usage, "models download takes one name", "lucebox models download NAME"};
@@ -70,6 +85,7 @@ Status download(std::span<const std::string> names, const hub::HubSettings& sett
     LUCEBOX_TRY(const fs::path path, hub::resolve(name, settings, hub::terminal_progress()));
     LUCEBOX_TRY(const auto file, gguf::ModelFile::open(path)); // whole, whoever sent it
     fmt::print("{} is here: {}\n", name, path.string());
+    if (names.empty()) suggest_larger(environment);
     return activate(name, settings, environment);
 }
 
@@ -230,13 +246,13 @@ Status change_models(std::span<const std::string> operands, const hub::HubSettin
     if (action == "verify") return verify(rest, settings);
     if (action == "import") return import_file(rest, settings);
     if (action == "rm") return remove(rest, settings);
-    if (action == "activate") {
-        if (rest.size() != 1) return Error{ErrorKind::usage, "models activate needs one name", "`lucebox models` lists them"};
+    if (action == "activate" || action == "use") {
+        if (rest.size() != 1) return Error{ErrorKind::usage, fmt::format("models {} needs one name", action), "`lucebox models` lists them"};
         LUCEBOX_TRY(const hub::ModelEntry entry, entry_named(rest.front(), settings));
         if (!entry.path) return Error{ErrorKind::not_found, fmt::format("{} is not here", entry.name), fmt::format("lucebox models download {}", entry.name)};
         return activate(rest.front(), settings, environment);
     }
-    return Error{ErrorKind::usage, fmt::format("models has no action {}", action), "list, fetch, download, activate, verify, import and rm are known"};
+    return Error{ErrorKind::usage, fmt::format("models has no action {}", action), "list, fetch, download, activate, use, verify, import and rm are known"};
 }
 
 } // namespace lucebox::app
