@@ -139,6 +139,9 @@ class Files(unittest.TestCase):
                 if os.path.join(folder, name).removeprefix(image.root) not in ("/tmp", "/models"):
                     self.assertEqual(status.st_mode & 0o002, 0, name)
 
+    def test_certificates_are_there(self):
+        self.assertGreater(os.path.getsize(image.root + "/etc/ssl/certs/ca-certificates.crt"), 100_000)
+
     def test_the_folder_of_earlier_images_leads_to_the_models(self):
         self.assertEqual(os.readlink(image.root + "/opt/lucebox-hub/server/models"), "/models")
 
@@ -151,6 +154,8 @@ class Files(unittest.TestCase):
         self.assertEqual(labels["org.opencontainers.image.licenses"], "Apache-2.0")
         self.assertEqual(config["Entrypoint"], ["/usr/bin/lucebox", "entry"])
         self.assertEqual(config["Healthcheck"]["Test"], ["CMD", "/usr/bin/lucebox", "healthcheck"])
+        self.assertGreaterEqual(config["Healthcheck"]["StartPeriod"], 900 * 10**9)  # a large model loads for minutes
+        self.assertTrue(labels["org.opencontainers.image.source"].startswith("https://"))
         self.assertEqual(config["User"], "65532:65532")
         self.assertIn("8080/tcp", config["ExposedPorts"])
         self.assertIn("/models", config["Volumes"])
@@ -205,7 +210,7 @@ class Server:
 
     def __init__(self, *words, user="12345:12345", environment=()):
         self.port = free_port()
-        command = image.command(words, user=user, environment=[f"LUCEBOX_PORT={self.port}", "LUCEBOX_DEVICE=cpu", *environment],
+        command = image.command(words, user=user, environment=[f"DFLASH_PORT={self.port}", "LUCEBOX_DEVICE=cpu", *environment],
                                 mounts=[(model_folder(), "/models", False)])
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -269,6 +274,36 @@ class Manners(unittest.TestCase):
         self.assertLess(time.monotonic() - began, 10)
         probe = image.run("healthcheck", entrypoint="/usr/bin/lucebox", environment=[f"LUCEBOX_PORT={self.server.port}"])
         self.assertEqual(probe.returncode, 69)
+
+
+    def children(self):
+        """Of process 1, in the words of this machine: (number, state)."""
+        init, found = self.server.init(), []
+        for process in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                fields = pathlib.Path("/proc", process, "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[1]) == init:
+                found.append((process, fields[0]))
+        return found
+
+    def test_orphans_are_taken_in_and_reaped(self):
+        self.server.wait()
+        subprocess.run(["nsenter", "--target", str(self.server.init()), "--pid", "sh", "-c", "(sleep 1 &)"], check=True)
+        self.assertEqual(len(self.children()), 1)
+        time.sleep(1.5)
+        self.assertEqual(self.children(), [])
+
+    def test_an_answer_that_runs_does_not_keep_it_from_ending(self):
+        self.server.wait()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.server.port}/v1/completions", data=b'{"prompt": "Once", "max_tokens": 7000, "stream": true, "ignore_eos": true}')
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            answer.readline()
+            began = time.monotonic()
+            os.kill(self.server.init(), signal.SIGTERM)
+            self.assertEqual(self.server.process.wait(10), 0)
+            self.assertGreater(time.monotonic() - began, 1)  # it was given some time
 
 
 class FirstHour(first_hour.FirstHour):
