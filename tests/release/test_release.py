@@ -241,6 +241,17 @@ class OneList(unittest.TestCase):
         self.assertNotRegex(read("CMakeLists.txt") + read("image/compile.sh"), r"CUDA::cuda_driver|-lcuda\b|CUDA::nvml|-lnvidia-ml")
         self.assertNotRegex(read("CMakeLists.txt"), r"CUDA::cudart\b(?!_static)|CUDA::cublas")
 
+    def test_what_the_build_reads_is_in_its_context_and_a_change_of_it_is_built(self):
+        context = [line[1:] for line in read(".dockerignore").splitlines() if line.startswith("!")]
+        paths = yaml.safe_load(read(".github/workflows/docker.yml"))[True]["push"]["paths"]
+        build = re.sub(r"(?s)if\(LUCEBOX_TESTS\).*?\nendif\(\)", "", read("CMakeLists.txt"))
+        found = {path for path in re.findall(r"\$\{PROJECT_SOURCE_DIR\}/([\w./-]*\w)", build) if os.path.exists(os.path.join(REPOSITORY, path))}
+        self.assertIn("models/registry.json", found)
+        for path in found:
+            self.assertTrue(any(path == each or path.startswith(each + "/") for each in context), f"{path} is not in the context")
+            if path.startswith(("src", "models")):
+                self.assertTrue(any(path == each or path.startswith(each.removesuffix("**")) or path + "/**" == each for each in paths), f"a change of {path} builds no image")
+
     def test_arguments_of_bake_are_arguments_of_the_dockerfile(self):
         bake = read("docker-bake.hcl")
         for target, path in (("_cuda12-base", "Dockerfile"), ("_rocm-base", "Dockerfile.rocm")):
