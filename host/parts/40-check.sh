@@ -295,7 +295,7 @@ explain_docker_error() {
         EXPLAINED_HINT='sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker' ;;
     *'unsatisfied condition'*)
         EXPLAINED='the driver is too old for the CUDA version of the image'
-        EXPLAINED_HINT="update the driver to $FULL_DRIVER or newer" ;;
+        EXPLAINED_HINT="update the driver to $FULL_DRIVER or newer; or try NVIDIA_DISABLE_REQUIRE=1 lucebox serve" ;;
     *'no adapters were found'*)
         EXPLAINED='WSL shows no GPU: Windows driver or WSL is too old'
         EXPLAINED_HINT='update both in Windows: wsl --update' ;;

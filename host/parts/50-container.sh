@@ -72,19 +72,59 @@ model_mounts() { # [readonly]
     done < <(find "$MODELS" -maxdepth 4 -type l -print0 2>/dev/null)
 }
 
+# What the words name on this machine is shown to the container: a file under its own name, read-only (all parts of a split
+# model), one in the model folder as it is there. A file to be written goes to a folder that is made for it. Into WORDS, PATH_MOUNTS,
+# OUTPUT and OUTPUT_FOLDER.
+path_words() {
+    WORDS=() PATH_MOUNTS=() OUTPUT='' OUTPUT_FOLDER=''
+    local word flag value previous='' file
+    for word in "$@"; do
+        flag='' value=$word
+        if [[ $word == --*=* ]]; then flag=${word%%=*}= value=${word#*=}; fi
+        case ${flag:-$previous} in
+        --report | --report= | --out | --out=)
+            [ -w "$(dirname "$value")" ] || die "$value cannot be written" 'is its folder there, and yours?'
+            OUTPUT=$value OUTPUT_FOLDER=$(mktemp -d)
+            PATH_MOUNTS+=(--mount "$(mount_argument "$OUTPUT_FOLDER" /output)")
+            value=/output/$(basename "$value") ;;
+        *)
+            if [[ $value == */* || $value == *.gguf ]] && [ -f "$value" ]; then
+                file=$(readlink -f "$(dirname "$value")")/$(basename "$value")
+                case $file in
+                "$(readlink -f "$MODELS")"/*) value=/models/${file#"$(readlink -f "$MODELS")"/} ;;
+                *)
+                    value=$file
+                    split_parts "$file"
+                    for file in "${PARTS[@]}"; do PATH_MOUNTS+=(--mount "$(mount_argument "$file" "$file" readonly)"); done ;;
+                esac
+            fi ;;
+        esac
+        WORDS+=("$flag$value")
+        previous=$word
+    done
+}
+
+split_parts() { # FILE: it, or all parts of the split model that it belongs to, into PARTS
+    PARTS=("$1")
+    if [[ $1 =~ ^(.*)-[0-9]{5}-of-([0-9]{5})\.gguf$ ]]; then
+        PARTS=("${BASH_REMATCH[1]}"-[0-9][0-9][0-9][0-9][0-9]-of-"${BASH_REMATCH[2]}".gguf)
+    fi
+}
+
 # The whole command of the server into ARGV.
 server_argv() { # [argument of the server...]
+    path_words "$@"
     local publish=127.0.0.1:$PORT:$CONTAINER_PORT
     [ "$LAN" = false ] || publish=$PORT:$CONTAINER_PORT
     gpu_arguments
     common_arguments readonly
     model_mounts readonly
-    ARGV=(docker run --rm --name "$CONTAINER" "${GPU_ARGUMENTS[@]}" -p "$publish" "${COMMON[@]}" "${MODEL_MOUNTS[@]}")
+    ARGV=(docker run --rm --name "$CONTAINER" "${GPU_ARGUMENTS[@]}" -p "$publish" "${COMMON[@]}" "${MODEL_MOUNTS[@]}" "${PATH_MOUNTS[@]}")
     if [ "${HOST_GPU_COUNT:-0}" -gt 1 ] && [ "$DEVICE" != cpu ]; then ARGV+=(--shm-size 1g); fi
     if [ -s "$KEY_FILE" ]; then ARGV+=(-e LUCEBOX_API_KEY_FILE=/config/api-keys); fi
     if [ "$DEVICE" = cpu ]; then ARGV+=(-e LUCEBOX_DEVICE=cpu); fi
     dflash_variables
-    ARGV+=("${FORWARDED[@]}" "$IMAGE" serve "$@")
+    ARGV+=("${FORWARDED[@]}" "$IMAGE" serve "${WORDS[@]}")
 }
 
 # Settings of the server that the caller has in his environment. Where it listens inside the container is not his to say.
@@ -94,7 +134,7 @@ dflash_variables() {
     for name in $(compgen -e | LC_ALL=C sort); do
         case $name in
         DFLASH_HOST | DFLASH_PORT | LUCE_HOST | LUCE_PORT) ;;
-        DFLASH_* | DFLASH27B_* | PFLASH_* | LUCE_* | HF_ENDPOINT) FORWARDED+=(-e "$name=${!name}") ;;
+        DFLASH_* | DFLASH27B_* | PFLASH_* | LUCE_* | HF_ENDPOINT | NVIDIA_DISABLE_REQUIRE) FORWARDED+=(-e "$name=${!name}") ;;
         esac
     done
 }

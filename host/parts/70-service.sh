@@ -139,6 +139,7 @@ restart_command() {
 
 # The unit is active only once the model is loaded (ExecStartPost waits for it), so follow it here and say how it goes.
 start_and_wait() {
+    rm -f "$LUCEBOX_HOME/service-stopped"
     local waited=0 limit=${LUCEBOX_START_TIMEOUT:-900} state said=''
     systemctl --user reset-failed "$UNIT_NAME" 2>/dev/null || true
     if ! systemctl --user --no-block "$1" "$UNIT_NAME"; then start_failed; fi

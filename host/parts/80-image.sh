@@ -37,16 +37,21 @@ run_in_image() {
     if [ "$DEVICE" != cpu ] && [ -z "$GPU_PROBLEM" ] && [[ $HOST_HAS_CTK = runtime || $HOST_HAS_CTK = cdi ]]; then gpu_arguments; else GPU_ARGUMENTS=(); fi
     common_arguments ''
     model_mounts
+    path_words "$@"
     terminal_arguments
     dflash_variables
     # Where the default model comes from. It may hold a password, so docker takes it from the environment.
     [ -z "${PIP_INDEX_URL:-}" ] || FORWARDED+=(-e PIP_INDEX_URL)
     token_file
-    ARGV=(docker run --rm --init "${TERMINAL[@]}" --name "$CONTAINER-cli-$$" "${GPU_ARGUMENTS[@]}" "${COMMON[@]}" "${MODEL_MOUNTS[@]}"
-        "${TOKEN[@]}" "${FORWARDED[@]}" "$IMAGE" lucebox "$@")
+    ARGV=(docker run --rm --init "${TERMINAL[@]}" --name "$CONTAINER-cli-$$" "${GPU_ARGUMENTS[@]}" "${COMMON[@]}" "${MODEL_MOUNTS[@]}" "${PATH_MOUNTS[@]}"
+        "${TOKEN[@]}" "${FORWARDED[@]}" "$IMAGE" lucebox "${WORDS[@]}")
     local status=0
+    [ -z "$TOKEN_FILE$OUTPUT_FOLDER" ] || trap at_exit EXIT
     "${ARGV[@]}" || status=$?
-    [ -z "$TOKEN_FILE" ] || rm -f "$TOKEN_FILE"
+    if [ -n "$OUTPUT" ] && [ -e "$OUTPUT_FOLDER/$(basename "$OUTPUT")" ]; then
+        cp "$OUTPUT_FOLDER/$(basename "$OUTPUT")" "$OUTPUT" || die "$OUTPUT cannot be written"
+    fi
+    leave_nothing
     return "$status"
 }
 
@@ -56,8 +61,12 @@ token_file() {
     [ -n "${HF_TOKEN:-}" ] || return 0
     TOKEN_FILE=$(umask 077 && mktemp "${XDG_RUNTIME_DIR:-/tmp}/lucebox-token.XXXXXX")
     printf '%s\n' "$HF_TOKEN" >"$TOKEN_FILE"
-    trap at_exit EXIT
     TOKEN=(--mount "$(mount_argument "$TOKEN_FILE" /run/hf-token readonly)" -e HF_TOKEN_PATH=/run/hf-token)
+}
+
+leave_nothing() {
+    [ -z "${TOKEN_FILE:-}" ] || rm -f "$TOKEN_FILE"
+    [ -z "${OUTPUT_FOLDER:-}" ] || rm -rf "$OUTPUT_FOLDER"
 }
 
 # What must not be left behind, however this ends.
@@ -65,7 +74,7 @@ token_file() {
 at_exit() {
     local status=$?
     trap - EXIT
-    [ -z "${TOKEN_FILE:-}" ] || rm -f "$TOKEN_FILE"
+    leave_nothing
     [ -z "${SERVICE_STOPPED:-}" ] || service_again
     exit "$status"
 }

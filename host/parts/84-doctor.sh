@@ -87,7 +87,7 @@ doctor_driver() {
         fi
         if [ -n "$HOST_DRIVER_MAJOR" ] && [ "$HOST_DRIVER_MAJOR" -lt "$FULL_DRIVER" ]; then
             finding "driver $HOST_DRIVER_VERSION" 'The toolkit may refuse the image: "unsatisfied condition: cuda>=12.8".' \
-                "update to $FULL_DRIVER or newer; GeForce cards have no exception from the condition"
+                "update to $FULL_DRIVER or newer; or try NVIDIA_DISABLE_REQUIRE=1 lucebox serve"
         fi
         if [[ ${GPU_MIG,,} == enabled ]]; then
             finding 'MIG is on' 'What nvidia-smi says of the card is not what a slice has.' 'nvidia-smi -L lists slices; lucebox config set gpus=MIG-...'
@@ -104,6 +104,9 @@ doctor_container() {
     fi
     if [ "$state" = running ] && [ "$DEVICE" != cpu ] && docker exec "$CONTAINER" nvidia-smi -L 2>&1 | grep -q 'Unknown Error'; then
         finding 'the container has lost its GPU' 'A daemon-reload, or an update of the driver.' 'lucebox restart'
+    fi
+    if [ -e "$LUCEBOX_HOME/service-stopped" ] && ! unit_active; then
+        finding 'the service was stopped for a sweep' 'The sweep did not come to its end; the settings are those from before.' 'lucebox start'
     fi
     if [ -e "$UNIT_FILE" ] && have loginctl && [ "$(loginctl show-user "$(id -un)" --property=Linger --value 2>/dev/null || true)" != yes ]; then
         finding 'the service stops when you log out' 'Services of a user end with the last session.' "sudo loginctl enable-linger $(id -un)"

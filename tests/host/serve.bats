@@ -168,6 +168,33 @@ setup() { new_machine; a_model; }
 }
 @test "an index for the default model is named, and what is in it is not told" { PIP_INDEX_URL=https://me:secret@mirror.example/simple lucebox models download; exits 0; docker_run; has_words -e PIP_INDEX_URL; has_no_word '*secret*'; }
 @test "a mirror is told to the container" { HF_ENDPOINT=https://mirror.example lucebox models download; exits 0; docker_run; has_words -e HF_ENDPOINT=https://mirror.example; }
+@test "files that are named are shown to the container, read-only" {
+    mkdir -p "$HOME/my files"; cd "$HOME/my files"
+    local part; for part in 1 2; do touch "big-0000$part-of-00002.gguf"; done; touch 'one file.gguf' list
+    lucebox models import './one file.gguf'; exits 0; docker_run
+    has_words lucebox models import "$HOME/my files/one file.gguf"
+    has_words --mount "type=bind,source=$HOME/my files/one file.gguf,target=$HOME/my files/one file.gguf,readonly"
+    has_no_word "*source=$HOME/my files,*"
+    lucebox run --model=big-00001-of-00002.gguf --prompt list; docker_run
+    has_words lucebox run "--model=$HOME/my files/big-00001-of-00002.gguf" --prompt list
+    for part in 1 2; do has_words --mount "type=bind,source=$HOME/my files/big-0000$part-of-00002.gguf,target=$HOME/my files/big-0000$part-of-00002.gguf,readonly"; done
+    lucebox serve --model "$HOME/.local/share/lucebox/models/m.gguf"; docker_run; has_words serve --model /models/m.gguf
+    lucebox serve --model 'one file.gguf'; docker_run; has_words serve --model "$HOME/my files/one file.gguf"
+}
+@test "a report comes back to where it was wished" {
+    cat >"$BATS_TEST_TMPDIR/bin/docker2" <<'END'
+#!/usr/bin/env bash
+for word in "$@"; do if [[ $word == type=bind,source=*,target=/output ]]; then word=${word#*source=}; echo '{"tok": 1}' >"${word%,target*}/r.json"; fi; done
+exec "$(dirname "$0")/docker1" "$@"
+END
+    chmod +x "$BATS_TEST_TMPDIR/bin/docker2"; mv "$BATS_TEST_TMPDIR/bin/docker" "$BATS_TEST_TMPDIR/bin/docker1"; mv "$BATS_TEST_TMPDIR/bin/docker2" "$BATS_TEST_TMPDIR/bin/docker"
+    cd "$HOME"
+    TMPDIR=$BATS_TEST_TMPDIR lucebox bench --report r.json; exits 0; docker_run
+    has_words lucebox bench --report /output/r.json
+    [ "$(cat "$HOME/r.json")" = '{"tok": 1}' ]
+    run ! ls -d "$BATS_TEST_TMPDIR"/tmp.*
+    lucebox bench --report /nowhere/r.json; exits 1; says '/nowhere/r.json cannot be written'
+}
 @test "smoke asks the running server from inside" { echo running >"$FAKE/container.state"; lucebox smoke --timeout 60; exits 0; run grep -az exec "$FAKE/docker.log"; grep -aq smoke "$FAKE/docker.log"; }
 @test "connect shows the port that clients see" { echo running >"$FAKE/container.state"; LUCEBOX_PORT=8123 lucebox connect aider; exits 0; grep -aq 127.0.0.1:8123 "$FAKE/docker.log"; grep -aq aider "$FAKE/docker.log"; }
 @test "claude without Claude Code" { echo running >"$FAKE/container.state"; lucebox claude; exits 1; says 'lucebox connect claude'; }

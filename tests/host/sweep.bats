@@ -31,6 +31,17 @@ deeds() { grep -E '^--user (--no-block )?(stop|start|restart) ' "$FAKE/systemctl
     [ "$(deeds)" = 'stop lucebox.service;--no-block start lucebox.service;' ]
     run ! ls "$BATS_TEST_TMPDIR"/lucebox-token*
 }
+@test "who was cut off in the middle is told where he stands" {
+    active_unit
+    touch "$FAKE/run.serves"
+    PATH="$MACHINE_PATH" "$LUCEBOX" autotune --sweep 3>&- 2>/dev/null & local wrapper=$! i
+    for i in $(seq 100); do grep -aq autotune "$FAKE/docker.log" 2>/dev/null && break; sleep 0.05; done
+    kill -KILL "$wrapper"; wait "$wrapper" || true
+    touch "$FAKE/stopped"; rm "$FAKE/unit.state"
+    lucebox doctor; exits 1; says 'stopped for a sweep'; says 'lucebox start'
+    lucebox install; echo active >"$FAKE/start.state"; lucebox start; exits 0
+    lucebox doctor; says_not 'stopped for a sweep'
+}
 @test "so it is when it is interrupted" {
     active_unit
     touch "$FAKE/run.serves"
