@@ -45,6 +45,11 @@ class Image:
         root = shlex.quote(self.root)
         lines = ["set -e", f"mount --bind {root} {root}"]
         for source, target, writable in mounts:
+            where = self.root + target
+            if not os.path.exists(where):  # as docker makes it
+                os.makedirs(where if os.path.isdir(source) else os.path.dirname(where), exist_ok=True)
+                if not os.path.isdir(source):
+                    open(where, "w").close()
             lines.append(f"mount --bind {shlex.quote(source)} {root}{shlex.quote(target)}")
             if not writable:
                 lines.append(f"mount -o remount,bind,ro {root}{shlex.quote(target)}")

@@ -142,6 +142,14 @@ class FirstHour(unittest.TestCase):
         self.assertGreater(len({first for first, _ in Index.ranges}), 4)  # side by side
         self.assertIn("context", done.stdout)
 
+        # A file of one's own from another folder, and a report that comes back.
+        done = self.shell(['export PATH="$HOME/.local/bin:$PATH"', 'mkdir "$HOME/my files"', f'ln "{model}" "$HOME/my files/second.gguf"',
+                           'cd "$HOME/my files"', 'lucebox models import second.gguf', "lucebox models verify second",
+                           "lucebox bench --model second.gguf --prompt-tokens 8 --decode-tokens 4 --repetitions 1 --report report.json", "lucebox models rm second"])
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertGreater(json.loads(Path(self.home, "my files/report.json").read_text())["decode_tokens_per_second"]["median"], 0)
+        self.assertEqual(sorted(os.listdir(model.parent)), sorted({self.model_file, self.model_file + ".lock"} & set(os.listdir(model.parent))))
+
         serve = self.start(first[-1])
         self.wait_until(lambda: "ready at" in self.log(), serve)
         self.assertIn(f"ready at http://localhost:{self.port}", self.log())
