@@ -44,6 +44,7 @@ print_run_command() {
     if [ "$DEVICE" != cpu ] && [[ $HOST_HAS_CTK != runtime && $HOST_HAS_CTK != cdi ]]; then
         warn "this machine cannot run it yet: see lucebox check"
     fi
+    if [ ! -d "$MODELS" ]; then warn "the models folder is not there yet: mkdir -p $(quoted "$MODELS")"; fi
     if [ "$LAN" = true ] && [ ! -s "$KEY_FILE" ]; then warn 'lucebox serve --lan would generate an API key first; this command has none'; fi
     server_argv "${REST[@]}"
     if [ -n "$null" ]; then printf '%s\0' "${ARGV[@]}"; else print_argv "${ARGV[@]}"; fi

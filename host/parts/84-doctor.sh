@@ -79,7 +79,11 @@ doctor_driver() {
         fi
         if [[ $MODELS == /mnt/[a-z]/* ]]; then finding 'models on a Windows drive' 'Loading is several times slower.' 'lucebox config set models_dir=~/models'; fi
     fi
+    [ "$DEVICE" != cpu ] || return 0
     case $GPU_PROBLEM in
+    missing) [ "$HOST_IS_WSL" = 1 ] || finding 'there is no NVIDIA driver' 'nvidia-smi is not on the PATH.' 'install the driver of your distribution; to compute without: lucebox config set device=cpu' ;;
+    none) [ "$HOST_IS_WSL" = 1 ] || finding 'the driver sees no GPU' 'It runs, and finds no card that it knows.' 'lspci | grep -i nvidia tells whether the machine sees one' ;;
+    nvml) [ "$HOST_IS_WSL" = 1 ] || finding 'the driver does not answer' '"Failed to initialize NVML": its kernel module is not loaded, or failed.' 'reboot; then sudo modprobe nvidia says why' ;;
     mismatch) finding 'driver and libraries differ' 'The driver was updated while its old kernel module runs.' reboot ;;
     '')
         if [ "$HOST_IS_WSL" = 0 ] && [ -d "$ROOT/proc/driver/nvidia" ] && ! grep -qs '^nvidia_uvm ' "$ROOT/proc/modules"; then

@@ -21,6 +21,9 @@ finds() { lucebox doctor; exits 1; says "$1"; says '→'; }
 @test "models on a Windows drive" { wsl2; LUCEBOX_MODELS=/mnt/d/m finds 'models on a Windows drive'; }
 @test "nvidia_uvm is not loaded" { : >"$LUCEBOX_PROBE_ROOT/proc/modules"; finds 'nvidia-modprobe -u'; }
 @test "a driver the toolkit may refuse" { gpus '0, U, B, X, 8.6, 24576, 1, 535.10, 0, x, x, x'; finds 'cuda>=12.8'; }
+@test "no driver" { without nvidia-smi; finds 'no NVIDIA driver'; LUCEBOX_DEVICE=cpu lucebox doctor; exits 0; }
+@test "a driver without a card" { echo 'No devices were found' >"$FAKE/gpu.error"; finds 'sees no GPU'; }
+@test "a driver that does not answer" { echo 'Failed to initialize NVML: Unknown Error' >"$FAKE/gpu.error"; finds 'modprobe nvidia'; }
 @test "driver and library differ" { echo 'Driver/library version mismatch' >"$FAKE/gpu.error"; finds reboot; }
 @test "MIG" { gpus '0, U, B, X, 8.0, 40960, 1, 580.10, 0, x, x, Enabled'; finds 'MIG is on'; }
 @test "no room for images" {

@@ -146,6 +146,7 @@ setup() { new_machine; a_model; }
     [ "$(grep -c '^    ' <<<"$text")" -eq $(($(wc -l <<<"$text") - 1)) ]
 }
 @test "print-run works before the image is pulled, and without docker" { touch "$FAKE/image.missing"; without docker; lucebox print-run; exits 0; says --gpus; says 'see lucebox check'; }
+@test "print-run says what is missing before it can be pasted" { rm -r "$HOME/.local"; lucebox print-run; exits 0; says "mkdir -p $HOME/.local/share/lucebox/models"; [ ! -e "$HOME/.local" ]; }
 @test "print-run --null separates words safely" { two_gpus; lucebox_stdout print-run --null >"$FAKE/words"; mapfile -d '' -t words <"$FAKE/words"; [ "${words[0]}" = docker ]; [ "${words[-1]}" = serve ]; }
 
 @test "models run in the image as the caller, folders writable" {
