@@ -193,6 +193,42 @@ TEST_F(InfoApi, PropsTellsWhereTheImageComesFrom) {
     std::filesystem::remove_all(folder);
 }
 
+TEST_F(InfoApi, PropsTellsTheOperatorsLengthAndThought) {
+    options.default_tokens = 77;
+    options.most_thinking = 99;
+    start();
+    const Json envelope = json(get("/props"))["budget_envelope"];
+    EXPECT_EQ(envelope["default_max_tokens"], 77);
+    EXPECT_EQ(envelope["think_max_tokens"], 99);
+    for (const auto& [effort, tokens] : envelope["effort_tiers"].items()) EXPECT_LE(tokens, 99) << effort;
+}
+
+TEST_F(InfoApi, ABrokenFileBesideTheProgramNeverBreaksProps) {
+    const auto folder = std::filesystem::temp_directory_path() / fmt::format("lucebox-broken-{}", ::getpid());
+    std::string noise;
+    for (int i = 0; i < 5000; ++i) noise.push_back(static_cast<char>(i * 97 + i / 256));
+    const std::string texts[] = {"", "{", "[1, 2]", "null", "\"text\"", R"({"nproc": )", noise, std::string(3 << 20, '['), "<html>\n<html>\n"};
+    options.host_facts = R"({"nproc":4})";
+    for (const std::string& text : texts) {
+        std::filesystem::create_directories(folder);
+        options.image_info = folder / "IMAGE_INFO";
+        options.host_info = folder / "HOST_INFO";
+        std::ofstream(options.image_info) << text;
+        std::ofstream(options.host_info) << text;
+        start();
+        const Json props = json(get("/props"));
+        EXPECT_EQ(props["host"], Json::parse(R"({"nproc":4})")) << text.substr(0, 20);
+        for (const char* name : {"git_sha", "image_tag", "build_time"}) {
+            EXPECT_TRUE(props["build"][name].is_null() || (props["build"][name].is_string() && props["build"][name].get<std::string>().size() < 100)) << name << text.substr(0, 20);
+        }
+        EXPECT_EQ(get("/metrics").status, 200);
+        server->stop();
+        std::filesystem::remove_all(folder);
+        std::filesystem::create_directories(options.image_info); // and a folder of that name
+    }
+    std::filesystem::remove_all(folder);
+}
+
 TEST_F(InfoApi, MetricsCountRequestsTokensAndTimes) {
     backend->script = [](FakeBackend::Submission& s) {
         s.say("abc");

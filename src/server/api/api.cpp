@@ -156,13 +156,16 @@ void Api::set_ready(std::shared_ptr<Backend> backend, std::optional<ModelCard> c
     if (state_->options.most_thinking != 0) budgets.limit_thinking(state_->options.most_thinking);
     RequestLimits limits = state_->options.limits;
     if (card) limits.defaults = card->sampling;
+    // Without a card an answer may take all that the context holds.
+    const std::size_t by_model = card ? budgets.answer : info.context;
+    const std::size_t usual_tokens = state_->options.default_tokens != 0 ? state_->options.default_tokens : by_model;
     // Equal for answers that were computed by the same program from the same weights.
     const std::string build =
         state_->provenance.git_sha.empty() ? state_->provenance.version : state_->provenance.git_sha.substr(0, 12);
     auto ready = std::make_shared<const ReadyModel>(
         ReadyModel{backend, name, fmt::format("lucebox-{}-{}", build, info.quantisation), std::time(nullptr),
                    PromptBuilder(backend->tokenizer(), std::move(render), backend->chat_template_source()), std::move(card), std::move(budgets),
-                   std::move(limits)});
+                   std::move(limits), usual_tokens});
     const std::lock_guard lock(state_->mutex);
     state_->model = std::move(ready);
 }

@@ -28,6 +28,7 @@ struct ReadyModel {
     std::optional<ModelCard> card;
     Budgets budgets;      // the card's, else the family's
     RequestLimits limits; // with the card's sampling
+    std::size_t usual_tokens = 0; // of an answer where a request names none
 };
 
 struct Api::State : std::enable_shared_from_this<Api::State> {

@@ -103,10 +103,7 @@ void generate(const StatePointer& state, const std::shared_ptr<Responder>& respo
     if (const auto error = check_vocabulary(order.options, tokenizer)) return send_error(*responder, *error);
     order.format.prompt_tokens = order.prompts.front().size();
     order.client = responder->request().client;
-    // Without a card an answer may take all that the context holds.
-    const std::size_t by_model = model.card ? model.budgets.answer : std::numeric_limits<std::size_t>::max();
-    const std::size_t usual_tokens = state->options.default_tokens != 0 ? state->options.default_tokens : by_model;
-    auto choices = plan_choices(order, model.backend->model().context, usual_tokens);
+    auto choices = plan_choices(order, model.backend->model().context, model.usual_tokens);
     if (const auto* error = std::get_if<ApiError>(&choices)) return send_error(*responder, *error);
 
     const GenerationOptions& options = order.options;

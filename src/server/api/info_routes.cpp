@@ -111,6 +111,7 @@ void send_props(const Api::State& state, Responder& responder) {
     facts.defaults = model ? model->limits.defaults : state.options.limits.defaults;
     facts.card = model && model->card ? &*model->card : nullptr;
     facts.budgets = model ? &model->budgets : nullptr;
+    facts.usual_tokens = model ? model->usual_tokens : 0;
     facts.reasons = model && model->prompts.style().reasons();
     facts.volatile_lines = state.options.limits.volatile_lines;
     facts.needs_key = state.options.needs_key;

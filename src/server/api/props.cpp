@@ -141,7 +141,7 @@ void add_absent_features(Json& props) {
 Json budget_json(const PropsFacts& facts) {
     if (facts.budgets != nullptr) {
         Json json = facts.budgets->json();
-        if (facts.card == nullptr) json["default_max_tokens"] = facts.backend->model().context; // as many as the context holds
+        json["default_max_tokens"] = facts.usual_tokens;
         return json;
     }
     Json json = Budgets{}.json();

@@ -37,6 +37,7 @@ struct PropsFacts {
     bool needs_key = false;
     const ModelCard* card = nullptr;    // null: none
     const Budgets* budgets = nullptr;   // null while loading
+    std::size_t usual_tokens = 0;       // of an answer where a request names none
     const ToolMemory* tool_memory = nullptr;
     std::size_t body_bytes = 0;
     std::vector<std::string> volatile_lines;
