@@ -243,9 +243,10 @@ void Engine::State::step() {
     asks.clear();
     std::size_t outputs = 0;
     const bool prompts = std::ranges::any_of(running, [](const auto& generation) { return generation->prompt_left() > 0; });
-    const std::size_t decode_limit = shared_rows - (prompts ? shared_rows / 4 : 0);
-    // So that all have their turn. (Not std::ranges::rotate: Clang 14 cannot compile that of GCC 12's library.)
-    if (running.size() > decode_limit) std::rotate(running.begin(), running.begin() + 1, running.end());
+    // Half of the rows are for prompts while there are some: many who come at once begin, and then write, at about one time.
+    const std::size_t decode_limit = prompts ? shared_rows / 2 : shared_rows;
+    // Who found no room in the last step comes first. The order of prompts is that of their coming.
+    if (running.size() > decode_limit) std::stable_partition(running.begin(), running.end(), [](const auto& generation) { return generation->left_out(); });
     for (auto& generation : running) {
         generation->begin_step();
         if (generation->decoding() && asks.size() < decode_limit) asks.push_back(generation->ask(options.context));

@@ -38,6 +38,7 @@ public:
     std::optional<std::size_t> prompt_piece_end() const { return row_count_ > 0 && !tree_ ? std::optional(fed_) : std::nullopt; }
     bool decoding() const { return fed_ == request_.prompt.size(); }
     std::size_t prompt_left() const { return request_.prompt.size() - fed_; }
+    bool left_out() const { return decoding() && row_count_ == 0; } // of the last step
 
     // In a sequence that holds the prompt's first `kept` tokens already.
     void start(model::SequenceId sequence, std::size_t kept, decode::Speculator& speculator);

@@ -118,6 +118,46 @@ TEST_F(Scheduling, ALongPromptDoesNotHoldUpWhoDecodes) {
     EXPECT_GE(tokens_during_prompt, 500u / 64u); // a token with every piece of the prompt
 }
 
+// More streams write than find room in a step beside prompts, and for a while both are there.
+TEST_F(Scheduling, SixtyFourStreamsAllGetTheirShare) {
+    constexpr std::size_t streams = 64, length = 150;
+    Options options;
+    options.sequences = streams;
+    options.context = 256;
+    load(options);
+    std::vector<std::size_t> order; // whose token came, in order; behind its last token a stream is noted as `streams`
+    std::vector<std::unique_ptr<Client>> clients;
+    Gate gate;
+    for (std::size_t i = 0; i < streams; ++i) {
+        clients.push_back(std::make_unique<Client>([&, i, hook = gate.hook()](const Event& event) {
+            if (i == 0) hook(event);
+            if (std::holds_alternative<Generated>(event)) order.push_back(i);
+            if (std::holds_alternative<Finished>(event)) order.push_back(streams);
+        }));
+        Request one = request(length);
+        one.prompt.clear(); // nobody finds another's
+        for (std::size_t j = 0; j < 40; ++j) one.prompt.push_back(static_cast<TokenId>((i * 37 + j * 11) % 256));
+        submit(std::move(one), *clients.back());
+    }
+    gate.open();
+    for (const auto& client : clients) EXPECT_EQ(client->wait().reason, FinishReason::length);
+
+    const auto first_end = std::ranges::find(order, streams);
+    std::size_t compared = 0;
+    for (std::size_t late = 0; late < streams; ++late) { // all that write already when this one begins, until one ends
+        const auto begin = std::ranges::find(order, late);
+        std::vector<std::size_t> written(streams, 0);
+        for (auto at = begin; at < first_end; ++at) ++written[*at];
+        if (written[late] < 10) continue;
+        for (std::size_t other = 0; other < streams; ++other) {
+            if (std::ranges::find(order, other) > begin) continue;
+            EXPECT_NEAR(static_cast<double>(written[other]), static_cast<double>(written[late]), 1 + 0.2 * static_cast<double>(written[late])) << other << " beside " << late;
+            ++compared;
+        }
+    }
+    EXPECT_GT(compared, streams * 20);
+}
+
 TEST_F(Scheduling, CancellingEndsARequestWithinOneStep) {
     load_with(2);
     RequestId id = 0;
