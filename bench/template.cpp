@@ -1,21 +1,17 @@
 // What a hostile chat template costs before it is refused, and what an honest one takes. The promise is 50 ms.
 #include "../tests/text/hostile_templates.h"
+#include "base/cpu_time.h"
 #include "text/chat_template.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <ctime>
 #include <vector>
 
 namespace lucebox::text {
 namespace {
 
-double thread_ms() {
-    timespec now{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return static_cast<double>(now.tv_sec) * 1e3 + static_cast<double>(now.tv_nsec) * 1e-6;
-}
+double thread_ms() { return std::chrono::duration<double, std::milli>(thread_cpu_time()).count(); }
 
 Json conversation() {
     Json messages = Json::array();

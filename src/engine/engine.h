@@ -53,6 +53,7 @@ struct Request {
     bool show_special = false;            // control tokens appear in the text
     std::optional<Reasoning> reasoning;
     text::Grammar::Pointer grammar;       // of the answer, behind any reasoning; null: free text
+    std::size_t grammar_sharers = 1;      // requests, this one included, that divide among them what the grammar may cost
     std::uint64_t client = 0;             // whose it is: clients take turns
     bool background = false;              // lets others go first
     std::optional<Pooling> pooling;       // nothing is generated: the prompt's embedding is asked for

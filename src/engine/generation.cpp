@@ -178,6 +178,7 @@ void Generation::take(decode::Sample sample, std::size_t position, std::size_t c
     timings_.generation = seconds(Clock::now() - prompt_done_);
     last_ = sample.token;
     if (request_.max_tokens == 0) return end(finished_by(FinishReason::length));
+    if (auto refusal = guide_.refusal(last_)) return complete(FinishReason::error, std::move(refusal));
     if (tokenizer_.is_end_of_generation(last_) && guide_.refuses_end()) last_ = sample.token = *guide_.forced();
     if (!request_.ignore_end && tokenizer_.is_end_of_generation(last_)) {
         Finished finished = finished_by(FinishReason::stop);
@@ -197,7 +198,7 @@ void Generation::take(decode::Sample sample, std::size_t position, std::size_t c
         return end(std::move(finished));
     }
     if (!fits) {
-        return complete(FinishReason::error, Error{ErrorKind::unsupported, "no token of this model continues what the grammar asks for"});
+        return complete(FinishReason::error, Error{ErrorKind::unsupported, "What stands behind the end of the reasoning is not what the form of the answer asks for."});
     }
     if (guide_.must_end()) return complete(FinishReason::stop);
     if (generated_ >= request_.max_tokens || position + 1 >= context) complete(FinishReason::length);

@@ -4,7 +4,7 @@ namespace lucebox::engine {
 
 Guide::Guide(const Request& request, const text::Tokenizer& tokenizer, text::TokenTrie::Pointer trie)
     : tokenizer_(&tokenizer), reasoning_(request.reasoning), inside_(reasoning_.has_value()) {
-    if (request.grammar) matcher_ = std::make_unique<text::GrammarMatcher>(request.grammar, std::move(trie));
+    if (request.grammar) matcher_ = std::make_unique<text::GrammarMatcher>(request.grammar, std::move(trie), request.grammar_sharers);
     if (inside_ && reasoning_->budget == 0) begin_close(ReasoningClose::hard);
 }
 
@@ -38,6 +38,12 @@ std::optional<std::string> Guide::closed_by(std::string_view bytes, std::string&
     if (const std::size_t at = tail.find(mark); at != std::string::npos) return tail.substr(at + mark.size());
     if (tail.size() >= mark.size()) tail.erase(0, tail.size() - mark.size() + 1);
     return std::nullopt;
+}
+
+std::optional<Error> Guide::refusal(TokenId token) {
+    if (!matcher_ || inside_ || matcher_->allows(token)) return std::nullopt;
+    if (!matcher_->gave_up()) return Error{ErrorKind::unsupported, "No token of this model continues what the form of the answer asks for."};
+    return Error{ErrorKind::unsupported, "The form of the answer is too costly to follow.", "Use fewer alternatives that begin alike, and fewer counts within counts."};
 }
 
 bool Guide::advance(TokenId token) {

@@ -32,7 +32,9 @@ public:
 
     // An end of generation was chosen. True: it does not count, because the answer has yet to come.
     bool refuses_end();
-    // Moves behind a token of the answer; false: the grammar forbids it, and nothing else can come.
+    // Why this token, the sampler's choice under constraint(), cannot come after all: then nothing can.
+    std::optional<Error> refusal(TokenId token);
+    // Moves behind a token of the answer; false: the grammar forbids what stands behind the reasoning's end.
     bool advance(TokenId token);
     bool must_end() const { return matcher_ && !inside_ && matcher_->must_end(); }
 

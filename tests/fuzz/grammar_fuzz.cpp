@@ -41,7 +41,7 @@ private:
 
 Result<Grammar::Pointer> compiled(std::uint8_t kind, std::string_view source) {
     // Small, so that an input costs milliseconds here as well as in the server's larger ones.
-    const GrammarBudget budget{4000, 20'000, 1u << 12};
+    const GrammarBudget budget{.expressions = 4000, .nodes = 20'000, .repeat = 1u << 12};
     if (kind % 3 == 0) return Grammar::from_gbnf(source, budget);
     const Json json = Json::parse(source, nullptr, false);
     if (kind % 3 == 1) {
@@ -70,17 +70,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     GrammarMatcher matcher(*grammar, trie), by_bytes(*grammar, trie);
     for (const char choice : choices) {
         const auto seen = matcher.mask();
+        if (matcher.gave_up() || by_bytes.gave_up()) return 0; // it cost too much
         const std::vector<std::uint64_t> mask(seen.begin(), seen.end());
         std::vector<TokenId> allowed;
         for (TokenId id = 0; id < words.vocabulary_size(); ++id) {
             const bool in_mask = (mask[static_cast<std::size_t>(id) / 64] >> (id % 64) & 1) != 0;
-            if (id % 5 == choice % 5 || id >= 256) use(in_mask == matcher.allows(id)); // all of them would take long
+            if (id % 5 == choice % 5 || id >= 256) use(in_mask == matcher.allows(id) || matcher.gave_up()); // all of them would take long
             if (in_mask && id != words.eos()) allowed.push_back(id);
         }
         use(!allowed.empty() || matcher.may_end()); // never a place from which nothing leads on
         if (allowed.empty()) break;
         const TokenId id = allowed[static_cast<unsigned char>(choice) % allowed.size()];
-        use(matcher.accept(id) && by_bytes.accept_bytes(words.token_bytes(id, true)));
+        const bool accepted = matcher.accept(id);
+        if (matcher.gave_up()) return 0;
+        use(accepted && by_bytes.accept_bytes(words.token_bytes(id, true)));
         use(matcher.may_end() == by_bytes.may_end() && matcher.must_end() == by_bytes.must_end());
     }
     return 0;

@@ -1,8 +1,9 @@
 // Processor time of this thread: what a test of linear time may hold, however busy the machine is.
 #pragma once
 
+#include "base/cpu_time.h"
+
 #include <cstddef>
-#include <ctime>
 
 namespace lucebox {
 
@@ -16,9 +17,7 @@ constexpr std::size_t sanitizers_shorten = 1;
 #endif
 
 inline double cpu_seconds() {
-    timespec time{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
+    return std::chrono::duration<double>(thread_cpu_time()).count();
 }
 
 } // namespace lucebox

@@ -188,7 +188,7 @@ void Generation::take(std::size_t choice, std::vector<text::OutputEvent>& events
 void Generation::finish(std::size_t choice, Finished& finished) {
     if (finished.reason == FinishReason::error || finished.reason == FinishReason::cancelled) {
         const Error cancelled{ErrorKind::unavailable, "The request was cancelled by the server."};
-        return fail(from_error(finished.error.value_or(cancelled)));
+        return fail(from_error(finished.error.value_or(cancelled), plan_.form_param));
     }
     State& state = states_[choice];
     state.choice.reason = finished.reason;

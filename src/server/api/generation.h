@@ -37,6 +37,7 @@ struct GenerationPlan {
     bool logprobs = false;
     std::optional<OutputRules> output;
     Headers headers; // of the answer, beside those of its kind
+    std::string form_param; // the field that asked for the answer's form
     std::chrono::milliseconds heartbeat{8'000}; // silence after which a stream gets a comment
     std::function<void(std::size_t choice, const engine::Progress&)> on_progress;
     // Once for each finished choice, with the seconds from submission to its first token (none: no token).

@@ -89,6 +89,7 @@ Answer<std::vector<engine::Request>> plan_choices(Order& order, std::size_t cont
             // Tags of calls and thoughts may be control tokens, and must be seen to be understood.
             request.show_special = options.show_special || order.output.has_value();
             request.grammar = order.grammar;
+            request.grammar_sharers = order.prompts.size() * options.n;
             request.reasoning = order.reasoning;
             request.client = order.client;
             request.background = order.background;
@@ -119,6 +120,7 @@ void generate(const StatePointer& state, const std::shared_ptr<Responder>& respo
     plan.logprobs = options.logprobs;
     plan.output = std::move(order.output);
     plan.headers = std::move(order.headers);
+    plan.form_param = options.form.param;
     plan.heartbeat = state->options.heartbeat;
     plan.on_progress = [state, id = order.id](std::size_t choice, const engine::Progress& progress) {
         state->prompts_read.note(fmt::format("{} {}", id, choice), progress);

@@ -3,8 +3,8 @@
 
 #include <fmt/format.h>
 
-#include <map>
 #include <optional>
+#include <unordered_map>
 
 namespace lucebox::text {
 
@@ -13,7 +13,6 @@ public:
     explicit GrammarCompiler(const ExpressionBuilder& builder) : builder_(builder), grammar_(std::make_shared<Grammar>()) {}
 
     Result<Grammar::Pointer> run(std::uint32_t root) {
-        if (builder_.exhausted()) return too_large();
         LUCEBOX_CHECK(find_properties(root));
         grammar_->nodes_.emplace_back(); // node 0: no node
         rule_nodes_.assign(builder_.rules().size(), 0);
@@ -27,17 +26,12 @@ public:
             const std::uint32_t body = compile(*builder_.rules()[rule], end);
             grammar_->nodes_[rule_nodes_[rule]].set = add_targets({body});
             if (error_) return *error_;
-            if (grammar_->nodes_.size() > builder_.budget().nodes) return too_large();
         }
         grammar_->root_ = rule_nodes_[root];
         return Grammar::Pointer(grammar_);
     }
 
 private:
-    Error too_large() const {
-        return {ErrorKind::unsupported, "The grammar is too large.", "Use fewer properties, alternatives or shorter texts."};
-    }
-
     // Which rules can match anything at all, and which can match nothing (the empty text). Grows until nothing changes.
     Status find_properties(std::uint32_t root) {
         const auto& rules = builder_.rules();
@@ -62,6 +56,7 @@ private:
     // Rules that `e` may call before it takes a byte.
     void add_first_rules(const Expression& e, std::vector<std::uint32_t>& rules) const {
         using Kind = Expression::Kind;
+        builder_.meter().charge();
         if (e.kind == Kind::rule) rules.push_back(e.rule);
         for (const auto& part : e.parts) {
             add_first_rules(*part, rules);
@@ -99,6 +94,7 @@ private:
 
     bool productive(const Expression& e) const {
         using Kind = Expression::Kind;
+        builder_.meter().charge();
         switch (e.kind) {
         case Kind::literal: return true;
         case Kind::bytes: return e.bytes.any();
@@ -119,6 +115,7 @@ private:
 
     bool nullable(const Expression& e) const {
         using Kind = Expression::Kind;
+        builder_.meter().charge();
         switch (e.kind) {
         case Kind::literal: return e.text.empty();
         case Kind::bytes: return false;
@@ -136,6 +133,8 @@ private:
     }
 
     std::uint32_t add(GrammarNode node) {
+        builder_.meter().charge();
+        if (grammar_->nodes_.size() >= builder_.budget().nodes) throw GrammarTooLarge{};
         grammar_->nodes_.push_back(node);
         return static_cast<std::uint32_t>(grammar_->nodes_.size() - 1);
     }
@@ -144,7 +143,7 @@ private:
         return static_cast<std::uint32_t>(grammar_->targets_.size() - 1);
     }
     std::uint32_t add_bytes(const ByteSet& set, std::uint32_t next) {
-        const auto [at, is_new] = set_numbers_.try_emplace(set.to_string(), static_cast<std::uint32_t>(grammar_->sets_.size()));
+        const auto [at, is_new] = set_numbers_.try_emplace(set, static_cast<std::uint32_t>(grammar_->sets_.size()));
         if (is_new) grammar_->sets_.push_back(set);
         GrammarNode node{GrammarNode::Kind::bytes, next};
         node.set = at->second;
@@ -154,7 +153,7 @@ private:
     // The node from which `e` leads to `next`. What can't match is left out.
     std::uint32_t compile(const Expression& e, std::uint32_t next) {
         using Kind = Expression::Kind;
-        if (error_ || grammar_->nodes_.size() > builder_.budget().nodes) return next;
+        if (error_) return next;
         switch (e.kind) {
         case Kind::literal:
             for (auto c = e.text.rbegin(); c != e.text.rend(); ++c) {
@@ -246,7 +245,7 @@ private:
     std::shared_ptr<Grammar> grammar_;
     std::vector<std::uint32_t> rule_nodes_;
     std::vector<bool> productive_, nullable_;
-    std::map<std::string, std::uint32_t> set_numbers_;
+    std::unordered_map<ByteSet, std::uint32_t> set_numbers_;
     std::optional<Error> error_;
 };
 

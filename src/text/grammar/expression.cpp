@@ -34,7 +34,15 @@ ByteSet byte_range(unsigned low, unsigned high) {
 } // namespace
 
 ExpressionPointer ExpressionBuilder::make(Expression expression) {
-    ++made_;
+    meter_.charge();
+    const auto contains = [&](const ExpressionPointer& part) {
+        if (part) expression.depth = std::max(expression.depth, part->depth + 1);
+    };
+    for (const auto& part : expression.parts) contains(part);
+    for (const auto& member : expression.members) contains(member.entry);
+    contains(expression.other);
+    contains(expression.separator);
+    if (++made_ > budget_.expressions || expression.depth > budget_.depth) throw GrammarTooLarge{};
     return std::make_shared<const Expression>(std::move(expression));
 }
 
@@ -121,7 +129,8 @@ ExpressionPointer ExpressionBuilder::characters(const CharacterRanges& ranges) {
     ByteSet ascii;
     std::vector<ExpressionPointer> parts;
     std::vector<std::pair<std::uint32_t, std::uint32_t>> work(ranges.rbegin(), ranges.rend());
-    while (!work.empty() && !exhausted()) {
+    while (!work.empty()) {
+        meter_.charge();
         auto [low, high] = work.back();
         work.pop_back();
         if (low > high || low > 0x10FFFF) continue;

@@ -1,10 +1,11 @@
 // What a grammar says, as a tree: the common form behind JSON Schema, GBNF and regular expressions.
 //
-// Trees are built by the readers and compiled into a Grammar at once; everything is counted against a budget, so that
-// what a client sends costs bounded time and memory.
+// Trees are built by the readers and compiled into a Grammar at once; everything is charged to a meter, so that what a
+// client sends costs bounded time and memory.
 #pragma once
 
 #include "base/result.h"
+#include "text/grammar/meter.h"
 
 #include <bitset>
 #include <cstdint>
@@ -26,6 +27,7 @@ using ExpressionPointer = std::shared_ptr<const Expression>;
 struct Expression {
     enum class Kind { literal, bytes, sequence, alternatives, repeat, rule, members };
     Kind kind = Kind::sequence;
+    std::uint32_t depth = 0;               // of the tree below: whoever follows it recurses
     std::string text;                      // literal
     ByteSet bytes;                         // bytes: one of them
     std::vector<ExpressionPointer> parts;  // sequence, alternatives; repeat: one
@@ -42,16 +44,10 @@ struct Expression {
     ExpressionPointer separator; // the comma
 };
 
-struct GrammarBudget {
-    std::size_t expressions = 60'000; // tree nodes
-    std::size_t nodes = 200'000;      // of the automaton
-    std::size_t repeat = 1u << 20;    // largest count of a repetition
-};
-
-// Builds trees and keeps the rules that they refer to.
+// Builds trees and keeps the rules that they refer to. Throws GrammarTooLarge.
 class ExpressionBuilder {
 public:
-    explicit ExpressionBuilder(const GrammarBudget& budget) : budget_(budget) {}
+    explicit ExpressionBuilder(const GrammarBudget& budget) : budget_(budget), meter_(budget) {}
 
     ExpressionPointer literal(std::string text);
     ExpressionPointer bytes(const ByteSet& set);
@@ -67,14 +63,15 @@ public:
     std::uint32_t new_rule(); // to be defined later
     void define(std::uint32_t rule, ExpressionPointer expression) { rules_[rule] = std::move(expression); }
 
-    bool exhausted() const { return made_ > budget_.expressions; } // checked by the readers
     const std::vector<ExpressionPointer>& rules() const { return rules_; }
     const GrammarBudget& budget() const { return budget_; }
+    GrammarMeter& meter() const { return meter_; }
 
 private:
     ExpressionPointer make(Expression expression);
 
     const GrammarBudget budget_;
+    mutable GrammarMeter meter_;
     std::size_t made_ = 0;
     std::vector<ExpressionPointer> rules_;
 };

@@ -83,7 +83,7 @@ private:
     }
 
     ExpressionPointer alternatives(std::size_t depth) {
-        if (depth > most_depth || builder_.exhausted()) fail("is nested too deeply or too large");
+        if (depth > most_depth) fail("is nested too deeply");
         std::vector<ExpressionPointer> parts;
         do {
             skip_space(true);
@@ -243,7 +243,11 @@ private:
 } // namespace
 
 Result<Grammar::Pointer> Grammar::from_gbnf(std::string_view source, const GrammarBudget& budget) {
-    return GbnfReader(source, budget).run();
+    try {
+        return GbnfReader(source, budget).run();
+    } catch (const GrammarTooLarge&) {
+        return too_large("The grammar");
+    }
 }
 
 } // namespace lucebox::text

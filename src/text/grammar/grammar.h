@@ -50,7 +50,7 @@ public:
     static Result<Pointer> any_json_object(); // "json_object"
     // GBNF: name ::= "literal" [class] (group)* {2,3} other | alternative; the rule `root` is the grammar.
     static Result<Pointer> from_gbnf(std::string_view source, const GrammarBudget& budget = {});
-    // All that a builder's rule `root` matches.
+    // All that a builder's rule `root` matches. Throws GrammarTooLarge.
     static Result<Pointer> compile(const ExpressionBuilder& builder, std::uint32_t root);
 
     const std::vector<GrammarNode>& nodes() const { return nodes_; }
@@ -67,5 +67,10 @@ private:
     std::vector<GrammarObject> objects_;
     std::uint32_t root_ = 0;
 };
+
+// What a reader says when its meter runs out.
+inline Error too_large(std::string_view what) {
+    return {ErrorKind::unsupported, std::string(what) + " is too large.", "Use fewer properties, alternatives or shorter texts and counts."};
+}
 
 } // namespace lucebox::text

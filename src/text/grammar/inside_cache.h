@@ -10,22 +10,31 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace lucebox::text {
 
 struct TokensInside {
     std::vector<std::uint64_t> mask; // of tokens that stay inside
+    // Of a loop: those tokens with the iterations that they begin, fewest first. Whether these may be several: then nothing here holds.
+    std::vector<std::pair<std::uint16_t, std::int32_t>> begun;
+    bool ambiguous = false;
     // Trie nodes in front of which the rule may end, by their byte: behind most rules only a few bytes may come, and the text
     // of a string may end anywhere.
     std::vector<std::uint32_t> exits;
+    std::vector<std::uint16_t> left;           // of a loop: the iterations behind it at that exit
     std::array<std::uint32_t, 257> exits_of{}; // exits[exits_of[b]..exits_of[b + 1]] have the byte b
+
+    std::size_t bytes() const {
+        return mask.size() * 8 + begun.size() * sizeof begun[0] + exits.size() * 4 + left.size() * 2 + sizeof *this + 128;
+    }
 };
 
 class InsideCache {
 public:
     using Pointer = std::shared_ptr<const TokensInside>;
-    static constexpr std::size_t most_bytes = 16u << 20;
+    static constexpr std::size_t most_bytes = 48u << 20;
 
     Pointer find(const std::string& structure) const {
         const std::lock_guard lock(mutex_);
@@ -33,7 +42,7 @@ public:
         return at == kept_.end() ? nullptr : at->second;
     }
     void keep(const std::string& structure, Pointer inside) {
-        const std::size_t bytes = structure.size() + inside->mask.size() * 8 + inside->exits.size() * 4 + sizeof(TokensInside) + 128;
+        const std::size_t bytes = structure.size() + inside->bytes();
         const std::lock_guard lock(mutex_);
         if (bytes_ + bytes > most_bytes) { // hostile grammars only: honest ones have a few dozen
             kept_.clear();

@@ -47,6 +47,7 @@ public:
     // Numbers of as many digits as both texts have, from `low` to `high`.
     ExpressionPointer same_length(std::string_view low, std::string_view high) {
         if (low.empty()) return b_.literal("");
+        if (low.find_first_not_of('0') == low.npos && high.find_first_not_of('9') == high.npos) return any_digits(low.size());
         if (low[0] == high[0])
             return b_.sequence({b_.literal(std::string(low.substr(0, 1))), same_length(low.substr(1), high.substr(1))});
         std::vector<ExpressionPointer> parts;

@@ -14,6 +14,8 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <span>
+#include <unordered_map>
 
 namespace lucebox::text {
 namespace {
@@ -93,6 +95,7 @@ private:
                                          b_.call(any_object_), b_.call(any_array_)}));
     }
 
+    static std::string quoted(const std::string& key) { return Json(key).dump(-1, ' ', false, Json::error_handler_t::replace); }
     ExpressionPointer s() { return b_.call(space_); }
     ExpressionPointer string() { return b_.sequence({b_.literal("\""), b_.call(string_inside_), b_.literal("\"")}); }
 
@@ -143,13 +146,13 @@ private:
     }
 
     ExpressionPointer text_of(const Json& value) {
-        std::string text;
-        try {
-            text = value.dump();
-        } catch (const Json::exception&) {
-            return fail("", "holds text that is not UTF-8");
+        if (!value.is_structured()) {
+            try {
+                return b_.literal(value.dump());
+            } catch (const Json::exception&) {
+                return fail("", "holds text that is not UTF-8");
+            }
         }
-        if (!value.is_structured()) return b_.literal(std::move(text));
         std::vector<ExpressionPointer> parts{b_.literal(value.is_object() ? "{" : "["), s()};
         bool first = true;
         for (const auto& [key, entry] : value.items()) {
@@ -172,7 +175,7 @@ private:
     ExpressionPointer read(const Json& schema, const std::string& path, std::size_t depth) {
         if (!error_.empty()) return b_.literal("");
         if (depth > most_depth) return fail(path, "is nested too deeply");
-        if (b_.exhausted()) return fail("", "is too large: use fewer properties, alternatives or shorter texts");
+        b_.meter().charge(schema.size());
         if (schema.is_boolean()) return schema.get<bool>() ? b_.call(any_) : b_.alternatives({});
         if (!schema.is_object()) return fail(path, "must be an object or true or false");
         if (const Json* reference = member(schema, "$ref")) return read_reference(schema, *reference, path);
@@ -224,6 +227,22 @@ private:
         return types;
     }
 
+    // A rule of its own, so that its masks are shared by all the ways to get there.
+    ExpressionPointer as_rule(ExpressionPointer value) {
+        if (value->kind == Expression::Kind::rule) return value;
+        const std::uint32_t rule = b_.new_rule();
+        b_.define(rule, std::move(value));
+        return b_.call(rule);
+    }
+
+    // The same for what is written alike in several places.
+    ExpressionPointer value_rule(const Json& schema, const std::string& path, std::size_t depth) {
+        const std::string text = schema.dump(-1, ' ', false, Json::error_handler_t::replace);
+        b_.meter().charge(1 + text.size() / 64);
+        if (const auto known = values_.find(text); known != values_.end()) return known->second;
+        return values_[text] = as_rule(read(schema, path, depth + 1));
+    }
+
     ExpressionPointer read_reference(const Json& schema, const Json& reference, const std::string& path) {
         if (!reference.is_string()) return fail(path, "has a \"$ref\" that is not text");
         check_rest(schema, {"$ref"}, path);
@@ -267,6 +286,7 @@ private:
         if (const Json* type = member(schema, "type")) {
             const JsonTypes outer = json_types({{"type", *type}}, root_);
             const bool implied = std::all_of(branches.begin(), branches.end(), [&](const Json& branch) {
+                b_.meter().charge();
                 const JsonTypes inner = json_types(branch, root_);
                 return inner != 0 && (inner & ~(outer | ((outer & json_number) ? json_integer : 0))) == 0;
             });
@@ -283,16 +303,17 @@ private:
 
     // Whether no value can satisfy two branches: they differ in type, or in a constant that each requires.
     bool exclusive(const Json& branches) const {
-        for (std::size_t i = 0; i < branches.size(); ++i) {
-            for (std::size_t j = 0; j < i; ++j) {
-                const auto types = [&](const Json& branch) {
-                    const JsonTypes found = json_types(branch, root_);
-                    return static_cast<JsonTypes>(found & json_number ? found | json_integer : found);
-                };
-                const JsonTypes a = types(branches[i]), b = types(branches[j]);
-                if (a != 0 && b != 0 && (a & b) == 0) continue;
-                if (!differ_in_a_constant(resolved(branches[i]), resolved(branches[j]))) return false;
+        std::vector<std::pair<JsonTypes, const Json*>> seen;
+        for (const Json& branch : branches) {
+            JsonTypes types = json_types(branch, root_);
+            if (types & json_number) types |= json_integer;
+            const Json& schema = resolved(branch);
+            for (const auto& [other_types, other] : seen) {
+                b_.meter().charge();
+                if (types != 0 && other_types != 0 && (types & other_types) == 0) continue;
+                if (!differ_in_a_constant(schema, *other)) return false;
             }
+            seen.emplace_back(types, &schema);
         }
         return true;
     }
@@ -312,25 +333,34 @@ private:
         return *now;
     }
 
-    static bool differ_in_a_constant(const Json& a, const Json& b) {
-        if (a.is_object() && b.is_object() && a.contains("const") && b.contains("const")) return a["const"] != b["const"];
-        if (!a.is_object() || !b.is_object() || !a.contains("properties") || !b.contains("properties")) return false;
-        if (!a["properties"].is_object() || !b["properties"].is_object()) return false;
-        const auto requires_it = [](const Json& schema, const std::string& key) {
+    // The values that a constant or a list of them allows; none: others, too.
+    static std::span<const Json> constants(const Json& schema) {
+        if (!schema.is_object()) return {};
+        if (const Json* value = member(schema, "const")) return {value, 1};
+        const Json* list = member(schema, "enum");
+        return list && list->is_array() ? std::span<const Json>(list->get_ref<const Json::array_t&>()) : std::span<const Json>();
+    }
+
+    bool differ_in_a_constant(const Json& a, const Json& b) const {
+        if (!a.is_object() || !b.is_object()) return false;
+        if (a.contains("const") && b.contains("const")) return a["const"] != b["const"];
+        const Json *of_a = member(a, "properties"), *of_b = member(b, "properties");
+        if (!of_a || !of_b || !of_a->is_object() || !of_b->is_object()) return false;
+        const auto requires_it = [&](const Json& schema, const std::string& key) {
             const auto list = schema.find("required");
-            return list != schema.end() && list->is_array() && std::find(list->begin(), list->end(), key) != list->end();
+            if (list == schema.end() || !list->is_array()) return false;
+            b_.meter().charge(list->size());
+            return std::find(list->begin(), list->end(), key) != list->end();
         };
-        const auto values = [](const Json& schema) {
-            if (schema.is_object() && schema.contains("const")) return Json::array({schema["const"]});
-            if (schema.is_object() && schema.contains("enum") && schema["enum"].is_array()) return schema["enum"];
-            return Json();
-        };
-        for (const auto& [key, schema] : a["properties"].items()) {
-            if (!b["properties"].contains(key) || !requires_it(a, key) || !requires_it(b, key)) continue;
-            const Json mine = values(schema), theirs = values(b["properties"][key]);
-            if (!mine.is_array() || !theirs.is_array()) continue;
+        for (const auto& [key, schema] : of_a->items()) {
+            b_.meter().charge(1 + of_b->size());
+            const Json* theirs = member(*of_b, key.c_str());
+            if (!theirs || !requires_it(a, key) || !requires_it(b, key)) continue;
+            const auto mine = constants(schema), others = constants(*theirs);
+            if (mine.empty() || others.empty()) continue;
             if (std::none_of(mine.begin(), mine.end(), [&](const Json& value) {
-                    return std::find(theirs.begin(), theirs.end(), value) != theirs.end();
+                    b_.meter().charge(others.size());
+                    return std::find(others.begin(), others.end(), value) != others.end();
                 })) return true;
         }
         return false;
@@ -351,6 +381,7 @@ private:
                 if (key == "properties" && value.is_object()) {
                     for (const auto& [name, property] : value.items()) {
                         Json& mine = merged["properties"];
+                        b_.meter().charge(1 + mine.size());
                         if (mine.is_object() && mine.contains(name) && mine[name] != property)
                             return fail(path, fmt::format("uses \"allOf\" with two definitions of \"{}\"", name));
                         mine[name] = property;
@@ -381,54 +412,48 @@ private:
         if (required && !required->is_array()) return fail(path, "has a \"required\" that is no array");
         if (additional == nullptr) additional = member(schema, "unevaluatedProperties");
 
-        std::vector<std::string> names;
+        std::set<std::string> names, musts;
+        const Json empty = Json::object();
+        for (const Json& key : required ? *required : empty) {
+            if (!key.is_string()) return fail(path, "has a \"required\" that is no list of names");
+            b_.meter().charge();
+            musts.insert(key.get<std::string>());
+        }
         std::vector<Expression::Member> members;
         const auto entry = [&](ExpressionPointer key, ExpressionPointer value) {
             return b_.sequence({std::move(key), s(), b_.literal(":"), s(), std::move(value), s()});
         };
-        // A value is a rule of its own, so that its masks are shared by all the ways to get there.
-        const auto as_rule = [&](ExpressionPointer value) {
-            if (value->kind == Expression::Kind::rule) return value;
-            const std::uint32_t rule = b_.new_rule();
-            b_.define(rule, std::move(value));
-            return b_.call(rule);
-        };
-        const Json empty = Json::object();
         for (const auto& [key, property] : (properties ? *properties : empty).items()) {
-            names.push_back(key);
-            const bool must = required && std::find(required->begin(), required->end(), key) != required->end();
-            members.push_back({entry(b_.literal(Json(key).dump(-1, ' ', false, Json::error_handler_t::replace)),
-                                     as_rule(read(property, path + "/properties/" + key, depth + 1))),
-                               must});
+            names.insert(key);
+            members.push_back({entry(b_.literal(quoted(key)),
+                                     value_rule(property, path + "/properties/" + key, depth)),
+                               musts.contains(key)});
         }
         const bool open = additional == nullptr || *additional != false;
         const Json anything = true;
         const Json& other = additional ? *additional : anything;
-        if (required) {
-            for (const Json& key : *required) {
-                if (!key.is_string()) return fail(path, "has a \"required\" that is no list of names");
-                if (std::find(names.begin(), names.end(), key.get<std::string>()) != names.end()) continue;
-                names.push_back(key);
-                members.push_back({entry(b_.literal(key.dump()), open ? read(other, path, depth + 1) : b_.alternatives({})), true});
-            }
+        for (const std::string& key : musts) {
+            if (!names.insert(key).second) continue;
+            members.push_back({entry(b_.literal(quoted(key)), open ? read(other, path, depth + 1) : b_.alternatives({})), true});
         }
         ExpressionPointer rest;
-        if (open) rest = entry(b_.sequence({b_.literal("\""), as_rule(other_key(names)), b_.literal("\"")}), as_rule(read(other, path + "/additionalProperties", depth + 1)));
+        if (open) rest = entry(b_.sequence({b_.literal("\""), as_rule(other_key(names)), b_.literal("\"")}), value_rule(other, path + "/additionalProperties", depth));
         return b_.sequence({b_.literal("{"), s(), b_.members(std::move(members), std::move(rest), b_.sequence({b_.literal(","), s()})), b_.literal("}")});
     }
 
     // The text of a key that is none of `names`. Without escapes, so that it can't be one of them in disguise.
-    ExpressionPointer other_key(const std::vector<std::string>& names) {
+    ExpressionPointer other_key(const std::set<std::string>& names) {
         std::set<std::string> literals;
         for (const std::string& name : names) {
-            const std::string quoted = Json(name).dump(-1, ' ', false, Json::error_handler_t::replace);
-            literals.insert(quoted.substr(1, quoted.size() - 2));
+            const std::string text = quoted(name);
+            literals.insert(text.substr(1, text.size() - 2));
         }
         return not_one_of(literals, 0);
     }
 
     // Texts, from byte `depth` on, that are none of `names` (which agree up to there).
     ExpressionPointer not_one_of(const std::set<std::string>& names, std::size_t depth) {
+        b_.meter().charge(names.size());
         ByteSet plain;
         for (unsigned c = 0x20; c < 256; ++c) plain.set(c, c != '"' && c != '\\');
         if (names.empty()) return b_.repeat(b_.bytes(plain), 0, unlimited);
@@ -447,7 +472,7 @@ private:
         if (!ends) parts.push_back(b_.literal(""));
         parts.push_back(b_.sequence({b_.bytes(diverging), b_.repeat(b_.bytes(plain), 0, unlimited)}));
         for (const auto& [byte, rest] : by_byte) {
-            if (byte == '\\' || b_.exhausted() || depth > 256) continue;
+            if (byte == '\\' || depth > 256) continue;
             parts.push_back(b_.sequence({b_.literal(std::string(1, byte)), not_one_of(rest, depth + 1)}));
         }
         return b_.alternatives(std::move(parts));
@@ -523,7 +548,7 @@ private:
         if (!least && !most) return string();
         if (least && most && *least > *most) return b_.alternatives({});
         // Counted in characters, so an escape is one and the bytes of a character are one.
-        const auto one = b_.alternatives({character(complement({})), escape()});
+        const auto one = b_.alternatives({b_.characters(complement({{0, 0x1F}, {'"', '"'}, {'\\', '\\'}})), escape()});
         return b_.sequence({b_.literal("\""), b_.repeat(one, least.value_or(0), most.value_or(unlimited)), b_.literal("\"")});
     }
 
@@ -563,6 +588,7 @@ private:
     ExpressionBuilder b_;
     std::uint32_t space_ = 0, string_inside_ = 0, any_ = 0, any_object_ = 0, any_array_ = 0, number_ = 0;
     std::map<std::string, std::uint32_t> references_;
+    std::unordered_map<std::string, ExpressionPointer> values_; // by the text of their schemas
     std::size_t reference_depth_ = 0;
     std::string error_;
 };
@@ -570,7 +596,11 @@ private:
 } // namespace
 
 Result<Grammar::Pointer> Grammar::from_json_schema(const Json& schema, const GrammarBudget& budget) {
-    return SchemaReader(schema, budget).run();
+    try {
+        return SchemaReader(schema, budget).run();
+    } catch (const GrammarTooLarge&) {
+        return too_large("The schema");
+    }
 }
 
 Result<Grammar::Pointer> Grammar::any_json_object() {

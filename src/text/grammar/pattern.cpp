@@ -5,7 +5,7 @@
 namespace lucebox::text {
 namespace {
 
-constexpr std::size_t most_depth = 64;
+constexpr std::size_t most_depth = 64, most_bytes = 16 * 1024;
 constexpr std::uint32_t most_repetitions = 10'000;
 
 CharacterRanges digit() { return {{'0', '9'}}; }
@@ -18,6 +18,7 @@ public:
         : text_(pattern), builder_(builder), write_(write) {}
 
     Result<ExpressionPointer> run() {
+        if (text_.size() > most_bytes) return Error{ErrorKind::unsupported, fmt::format("A pattern has {} bytes; at most {} are read.", text_.size(), most_bytes)};
         ExpressionPointer result = alternatives(0);
         if (error_.empty() && at_ < text_.size()) fail("has a ) too many");
         if (!error_.empty())
@@ -40,7 +41,7 @@ private:
 
     // At the outermost level each alternative is a search of its own.
     ExpressionPointer alternatives(std::size_t depth) {
-        if (depth > most_depth || builder_.exhausted()) fail("is nested too deeply or too long");
+        if (depth > most_depth) fail("is nested too deeply");
         std::vector<ExpressionPointer> parts;
         do {
             const bool outer = depth == 0;

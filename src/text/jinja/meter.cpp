@@ -1,14 +1,6 @@
 #include "text/jinja/meter.h"
 
-#include <ctime>
-
 namespace lucebox::text::jinja {
-
-std::chrono::nanoseconds thread_cpu_time() {
-    timespec now{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec);
-}
 
 void Meter::check() {
     if (used_ > budget_.steps) fail("the template took more steps than its budget allows");

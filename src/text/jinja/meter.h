@@ -4,6 +4,7 @@
 // ChatTemplate catches it, so no exception crosses the border of the module.
 #pragma once
 
+#include "base/cpu_time.h"
 #include "base/result.h"
 #include "text/chat_template.h"
 
@@ -22,9 +23,6 @@ struct Failure {
 };
 
 [[noreturn]] inline void fail(std::string message) { throw Failure{ErrorKind::invalid_data, std::move(message)}; }
-
-// CPU time that the calling thread has used: a machine that is busy elsewhere doesn't fail an honest template.
-std::chrono::nanoseconds thread_cpu_time();
 
 class Meter {
 public:
