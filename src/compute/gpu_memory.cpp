@@ -9,9 +9,9 @@ namespace {
 
 constexpr std::uint64_t mib = std::uint64_t{1} << 20;
 constexpr std::uint64_t operand_slots = 4; // activations that wait in operand form at once (compute/cuda/operands.h)
-// Split sums: 32 KB for each of two per block, two blocks an SM (17 MB on 132 SMs); tables and sums of the step kernel; best
-// tokens and top-k; the step's own description.
-constexpr std::uint64_t fixed_bytes = 64 * mib;
+// Split sums: 32 KB for each of two per block, two blocks an SM (17 MB on 132 SMs); tables, sums and saved states of the step
+// kernel (68 MB for a 27B); best tokens and top-k; the step's own description.
+constexpr std::uint64_t fixed_bytes = 128 * mib;
 // Code is loaded at first use, graphs are kept for each shape of step, and a slab's end may stay empty.
 constexpr std::uint64_t driver_bytes = 384 * mib;
 

@@ -31,6 +31,7 @@ struct OperandWidth {
 std::size_t rows_of(const Operation& operation) {
     if (const auto* norm = std::get_if<NormOperation>(&operation)) return norm->x.rows;
     if (const auto* project = std::get_if<ProjectOperation>(&operation)) return project->x.rows;
+    if (const auto* layer = std::get_if<DeltaNetOperation>(&operation)) return layer->args.qkv.rows;
     return std::get<GatedOperation>(operation).x.rows;
 }
 
@@ -43,9 +44,13 @@ Status Executor::use_step_kernel() {
 
 Result<bool> Executor::plan_segments(const Program& program) {
     if (!step_kernel_) return false;
+    std::size_t counts = 0;
     for (const Operation& operation : program) {
-        if (in_segment(operation)) LUCEBOX_CHECK(step_kernel_->plan(operation, std::min<std::size_t>(rows_, max_tree_rows)));
+        if (!in_segment(operation)) continue;
+        LUCEBOX_CHECK(step_kernel_->plan(operation, std::min<std::size_t>(rows_, max_tree_rows)));
+        counts += StepKernel::counts_of(operation);
     }
+    LUCEBOX_CHECK(step_kernel_->plan_counts(counts));
     return step_kernel_->moved();
 }
 
@@ -171,6 +176,7 @@ std::uint64_t Executor::shape() const {
 
 void Executor::run(const Program& program) {
     program_ = &program;
+    if (step_kernel_) step_kernel_->begin_program();
     for (index_ = 0; index_ < program.size();) {
         if (in_segment(program[index_])) {
             run_segment(program);
@@ -185,23 +191,27 @@ void Executor::run(const Program& program) {
 void Executor::run_observed(const Operation& operation) {
     program_ = nullptr;
     if (in_segment(operation)) {
-        SegmentBuilder builder(*step_kernel_, operands_, rows_of(operation));
-        builder.add(operation, true);
+        step_kernel_->begin_program();
+        SegmentBuilder builder(*step_kernel_, operands_, *block_, rows_of(operation));
+        builder.add(operation, true, false);
         builder.launch();
         return;
     }
     std::visit([this](const auto& known) { execute(known); }, operation);
 }
 
-bool Executor::in_segment(const Operation& operation) const { return step_kernel_ && !whole_ && StepKernel::takes(operation); }
+bool Executor::in_segment(const Operation& operation) const { return step_kernel_ && !whole_ && StepKernel::takes(operation, sequences_); }
 
 // The operations from index_ on that the step kernel takes, as one run.
 void Executor::run_segment(const Program& program) {
     const std::size_t rows = rows_of(program[index_]);
-    SegmentBuilder builder(*step_kernel_, operands_, rows);
-    for (; index_ < program.size() && in_segment(program[index_]) && rows_of(program[index_]) == rows; ++index_) {
+    std::size_t end = index_;
+    while (end < program.size() && in_segment(program[end]) && rows_of(program[end]) == rows) ++end;
+    SegmentBuilder builder(*step_kernel_, operands_, *block_, rows);
+    for (; index_ < end; ++index_) {
         const auto* norm = std::get_if<NormOperation>(&program[index_]);
-        builder.add(program[index_], norm && wanted(norm->out.data));
+        const auto* layer = std::get_if<DeltaNetOperation>(&program[index_]);
+        builder.add(program[index_], (norm && wanted(norm->out.data)) || (layer && wanted(layer->args.out.data)), norm && !multiplied_behind(program, index_, end, norm->out.data));
     }
     builder.launch();
 }

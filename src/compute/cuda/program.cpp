@@ -123,4 +123,14 @@ bool read_later(const Program& program, std::size_t index, const float* data) {
     return true;
 }
 
+bool multiplied_behind(const Program& program, std::size_t index, std::size_t end, const float* data) {
+    for (std::size_t i = index + 1; i < program.size(); ++i) {
+        const auto* project = std::get_if<ProjectOperation>(&program[i]);
+        const auto* gated = std::get_if<GatedOperation>(&program[i]);
+        if (i >= end && ((project && project->x.data == data) || (gated && gated->x.data == data))) return true;
+        if (std::visit(Writes{data}, program[i])) return false;
+    }
+    return false;
+}
+
 } // namespace lucebox::compute::cuda

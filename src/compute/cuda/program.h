@@ -75,5 +75,7 @@ std::uint64_t fingerprint(const Program& program);
 // Whether anything behind operation `index` may read `data` as f32: an operation, or (if none writes it again) somebody
 // behind the step.
 bool read_later(const Program& program, std::size_t index, const float* data);
+// Whether a product from operation `end` on multiplies what operation `index` writes to `data`.
+bool multiplied_behind(const Program& program, std::size_t index, std::size_t end, const float* data);
 
 } // namespace lucebox::compute::cuda

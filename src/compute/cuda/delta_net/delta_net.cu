@@ -13,41 +13,6 @@ namespace {
 
 constexpr int finish_threads = 256;
 
-Params make_params(const DeltaNetArgs& args, const DeltaNetLaunch& launch) {
-    Params p{};
-    p.step = launch.step;
-    p.sequence = launch.sequence;
-    p.row = launch.row;
-    p.qkv = args.qkv.data;
-    p.z = args.z.data;
-    p.alpha = args.alpha.data;
-    p.beta = args.beta.data;
-    p.qkv_stride = static_cast<int>(args.qkv.width);
-    p.z_stride = static_cast<int>(args.z.width);
-    p.gate_stride = static_cast<int>(args.alpha.width);
-    p.out_stride = static_cast<int>(args.out.width);
-    p.conv_weight = args.conv->data();
-    p.a = args.a->data();
-    p.dt_bias = args.dt_bias->data();
-    p.norm = args.norm->data();
-    p.epsilon = args.epsilon;
-    p.query_scale = 1 / std::sqrt(static_cast<float>(args.dim));
-    p.key_heads = static_cast<int>(args.key_heads);
-    p.value_heads = static_cast<int>(args.value_heads);
-    p.dim = static_cast<int>(args.dim);
-    p.taps = static_cast<int>(args.conv_width);
-    p.channels = (2 * p.key_heads + p.value_heads) * p.dim;
-    p.state = args.cache.state;
-    p.conv = args.cache.conv;
-    p.scratch = args.cache.scratch;
-    p.out = args.out.data;
-    p.operand = {launch.operand, static_cast<std::uint32_t>(launch.operand_rows)};
-    p.write_out = launch.write_out;
-    p.saves = reinterpret_cast<float*>(launch.workspace);
-    p.longest_walk = args.dim == 128 ? chunk_rows : INT_MAX;
-    return p;
-}
-
 // A kernel that may start while its predecessor still runs (it waits by itself), `parts` blocks to a cluster.
 template <class... Arguments>
 void start(void (*kernel)(Arguments...), dim3 grid, int threads, int shared_bytes, int cluster, bool early, cudaStream_t stream,
@@ -137,6 +102,39 @@ void run_chunks(const Params& p, const Plan& plan, const DeltaNetLaunch& launch,
 }
 
 } // namespace
+
+Params make_params(const DeltaNetArgs& args, const StepState* step, const StepSequence* sequence, const StepRow* row) {
+    Params p{};
+    p.step = step;
+    p.sequence = sequence;
+    p.row = row;
+    p.qkv = args.qkv.data;
+    p.z = args.z.data;
+    p.alpha = args.alpha.data;
+    p.beta = args.beta.data;
+    p.qkv_stride = static_cast<int>(args.qkv.width);
+    p.z_stride = static_cast<int>(args.z.width);
+    p.gate_stride = static_cast<int>(args.alpha.width);
+    p.out_stride = static_cast<int>(args.out.width);
+    p.conv_weight = args.conv->data();
+    p.a = args.a->data();
+    p.dt_bias = args.dt_bias->data();
+    p.norm = args.norm->data();
+    p.epsilon = args.epsilon;
+    p.query_scale = 1 / std::sqrt(static_cast<float>(args.dim));
+    p.key_heads = static_cast<int>(args.key_heads);
+    p.value_heads = static_cast<int>(args.value_heads);
+    p.dim = static_cast<int>(args.dim);
+    p.taps = static_cast<int>(args.conv_width);
+    p.channels = (2 * p.key_heads + p.value_heads) * p.dim;
+    p.state = args.cache.state;
+    p.conv = args.cache.conv;
+    p.scratch = args.cache.scratch;
+    p.out = args.out.data;
+    p.longest_walk = args.dim == 128 ? chunk_rows : INT_MAX;
+    return p;
+}
+
 } // namespace delta
 
 bool delta_net_supports(std::size_t dim, std::size_t conv_width) {
@@ -160,7 +158,11 @@ std::size_t delta_net_workspace_bytes(std::size_t rows, std::size_t sequences, s
 
 void delta_net(const DeltaNetArgs& args, const DeltaNetLaunch& launch) {
     using namespace delta;
-    const Params p = make_params(args, launch);
+    Params p = make_params(args, launch.step, launch.sequence, launch.row);
+    p.operand = launch.operand;
+    p.operand_rows = static_cast<std::uint32_t>(launch.operand_rows);
+    p.write_out = launch.write_out;
+    p.saves = reinterpret_cast<float*>(launch.workspace);
     const Plan plan = make_plan(p.key_heads, p.value_heads, p.dim, launch.without_cluster);
     const Layout& layout = plan.layout;
     const dim3 grid(static_cast<unsigned>(layout.parts), static_cast<unsigned>(p.value_heads / layout.heads),

@@ -14,7 +14,7 @@ __device__ inline float4 gated_norm(float4 o, float factor, const float* norm, f
 }
 
 __device__ inline void write_result(const Params& p, size_t row, int column, float4 y) {
-    if (p.operand.data) p.operand.store4(static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(column), y);
+    if (p.operand) Operand{p.operand, p.operand_rows}.store4(static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(column), y);
     if (p.write_out) *reinterpret_cast<float4*>(p.out + row * p.out_stride + column) = y;
 }
 

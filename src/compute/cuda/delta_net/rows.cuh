@@ -3,8 +3,8 @@
 // guess, when it is decoded plainly, and when it is replayed from the scratch. Hence the explicit fma everywhere.
 #pragma once
 
+#include "compute/cuda/delta_net/params.h"
 #include "compute/cuda/matmul/operand.cuh"
-#include "compute/cuda/step_state.h"
 
 #include <cuda_runtime.h>
 
@@ -12,29 +12,6 @@ namespace lucebox::compute::cuda::delta {
 
 constexpr int max_taps = 4;
 constexpr float l2_epsilon = 1e-6f; // as the model was trained: x / sqrt(sum x^2 + epsilon)
-
-struct Params {
-    const StepState* step;
-    const StepSequence* sequence;
-    const StepRow* row;
-    const float *qkv, *z, *alpha, *beta;
-    int qkv_stride, z_stride, gate_stride, out_stride;
-    const float *conv_weight, *a, *dt_bias, *norm;
-    float epsilon, query_scale;
-    int key_heads, value_heads, dim, taps, channels;
-    float *state, *conv, *scratch;
-    float *out, *saves;
-    Operand operand;
-    bool write_out;
-    int longest_walk; // rows; the chunked form takes longer paths
-
-    __device__ int scratch_width() const { return (channels + 2 * value_heads + 3) / 4 * 4; }
-    __device__ float* slot_scratch(int slot) const { return scratch + static_cast<size_t>(slot) * 64 * scratch_width(); }
-    __device__ float* slot_conv(int slot) const { return conv + static_cast<size_t>(slot) * (taps - 1) * channels; }
-    __device__ float* head_state(int slot, int head) const {
-        return state + (static_cast<size_t>(slot) * value_heads + head) * dim * dim;
-    }
-};
 
 __device__ inline float warp_sum(float x) {
 #pragma unroll

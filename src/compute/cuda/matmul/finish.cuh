@@ -100,7 +100,7 @@ __device__ __forceinline__ void gather(const Job& job, Sums<n>& sums, int tiles,
 
 // Products and sums are named, so that every instance of a kernel contracts them alike.
 __device__ __forceinline__ float activated(Activation activation, float x) {
-    if (activation == Activation::silu) return __fdiv_rn(x, __fadd_rn(1.0f, expf(-x)));
+    if (activation == Activation::silu) return __fdividef(x, __fadd_rn(1.0f, __expf(-x)));
     constexpr float root_two_over_pi = 0.7978845608028654f;
     const float cubed = __fmul_rn(__fmul_rn(x, x), x);
     const float inner = __fmul_rn(root_two_over_pi, __fmaf_rn(0.044715f, cubed, x));

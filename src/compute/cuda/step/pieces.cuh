@@ -19,10 +19,9 @@ struct Barriers {
     std::uint64_t full[group_tiles][most_slots], empty[group_tiles][most_slots]; // weights, a ring for each warpgroup
     std::uint64_t stage_full[most_stages], stage_empty[most_stages];             // activations
     Share share[most_products];
-    GroupParts groups[most_groups]; // of all products, one after the other
-    std::uint32_t multiplying;      // else what is read on the side must not queue behind weights
     std::uint32_t target;           // what the count of arrivals was at the last border
     std::uint32_t borders;          // that this block is past: what the copier of activations waits for
+    std::uint32_t layers;           // of DeltaNet, that no longer use the stages' memory
 };
 
 // A wait that lasts seconds will never end: better an error that the engine reports than a server that hangs.
@@ -82,12 +81,67 @@ __device__ __forceinline__ void store_shared_release(std::uint32_t* at, std::uin
     asm volatile("st.release.cta.shared.u32 [%0], %1;" ::"r"(ptx::shared_address(at)), "r"(value) : "memory");
 }
 
+// Asked anew each time: what is computed from it must not be kept in registers while products run.
+__device__ __forceinline__ int own_thread() {
+    int thread;
+    asm volatile("mov.u32 %0, %%tid.x;"
+                 : "=r"(thread));
+    return thread;
+}
+
+// All lanes of a warp wait until a count is reached: what those who counted had written is there.
+__device__ __forceinline__ void wait_for_count(const std::uint32_t* at, std::uint32_t target) {
+    Patience patience;
+    while (ptx::load_acquire(at) < target)
+        patience.lose();
+}
+// What the threads that count together (a warp, the four of a warpgroup, all consumers) have written is there for those
+// who see the count. Their stores are waited for once: a multiprocessor does one such wait after the other.
+template <int warps>
+__device__ __forceinline__ void count(std::uint32_t* at, std::uint32_t by = 1) {
+    const int thread = own_thread();
+    if constexpr (warps == consumer_warps)
+        sync_consumers();
+    else if constexpr (warps == 4)
+        asm volatile("bar.sync %0, 128;" ::"r"(2 + thread / 128)
+                     : "memory");
+    else
+        __syncwarp();
+    if (thread % (32 * warps) == 0) asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(at), "r"(by)
+                                                 : "memory");
+}
+
+__device__ __forceinline__ float4 add4(float4 a, float4 b) {
+    return {__fadd_rn(a.x, b.x), __fadd_rn(a.y, b.y), __fadd_rn(a.z, b.z), __fadd_rn(a.w, b.w)};
+}
+__device__ __forceinline__ float4 load4(const float* at) {
+    return __ldcg(reinterpret_cast<const float4*>(at));
+}
+
+__device__ __forceinline__ float4 times(float4 a, float by) {
+    return {__fmul_rn(a.x, by), __fmul_rn(a.y, by), __fmul_rn(a.z, by), __fmul_rn(a.w, by)};
+}
+
+__device__ __forceinline__ float sum_over_lanes(float x) {
+#pragma unroll
+    for (int lanes = 16; lanes > 0; lanes /= 2)
+        x = __fadd_rn(x, __shfl_xor_sync(~0u, x, lanes));
+    return x;
+}
+// What the sums of a row are multiplied by. All lanes.
+__device__ __forceinline__ float row_factor(const RowScale& scale, std::uint32_t row) {
+    if (!scale.squares) return 1.0f;
+    const int pieces = (scale.width + piece_outputs - 1) / piece_outputs, lane = own_thread() % 32;
+    const float* const squares = scale.squares + row * most_pieces;
+    const float sum = sum_over_lanes(__fadd_rn(lane < pieces ? __ldcg(squares + lane) : 0.0f,
+                                               lane + 32 < pieces ? __ldcg(squares + lane + 32) : 0.0f));
+    return 1.0f / sqrtf(__fadd_rn(sum / static_cast<float>(scale.width), scale.epsilon));
+}
+
 // All blocks wait for all. Consumers only.
 __device__ __forceinline__ void cross_border(std::uint32_t* arrivals, Barriers& shared) {
-    async_proxy_fence(); // operands just written are read by bulk copies
     sync_consumers();
     if (threadIdx.x == 0) {
-        store_shared_release(&shared.multiplying, 0);
         asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(arrivals) : "memory");
         const std::uint32_t target = shared.target += gridDim.x;
         Patience patience;
@@ -104,9 +158,8 @@ struct PartsAt {
     std::size_t stride;        // from a part to the next
     int count;
 
-    __device__ __forceinline__ PartsAt(const Parts& parts, const GroupParts* groups, std::uint32_t rows,
-                                       std::uint32_t row, int outputs, int output) {
-        const GroupParts group = groups[output / group_outputs];
+    __device__ __forceinline__ PartsAt(const Parts& parts, GroupParts group, std::uint32_t rows, std::uint32_t row,
+                                       int outputs, int output) {
         base = parts.base + static_cast<std::size_t>(row) * static_cast<std::size_t>(outputs) + output;
         extra =
             parts.extra + (group.first * static_cast<std::size_t>(rows) + row) * group_outputs + output % group_outputs;
@@ -114,6 +167,10 @@ struct PartsAt {
         count = group.count;
     }
 };
+__device__ __forceinline__ GroupParts group_of(const Parts& parts, int output) {
+    const std::uint16_t both = __ldg(reinterpret_cast<const unsigned short*>(parts.groups + output / group_outputs));
+    return {static_cast<std::uint8_t>(both), static_cast<std::uint8_t>(both >> 8)};
+}
 
 #endif // LUCEBOX_SM90A
 

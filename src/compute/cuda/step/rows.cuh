@@ -1,117 +1,17 @@
-// The records between products: sums are completed, added to what was there, normalised, made operands.
+// The records that need whole rows, between two borders: norms whose result somebody reads, and those of a sum that is
+// normed before it is added.
 //
 // Every value of a row is computed by the same thread in the same order whatever the number of rows.
 #pragma once
 
-#include "compute/cuda/matmul/finish.cuh"
+#include "compute/cuda/matmul/operand.cuh"
 #include "compute/cuda/step/pieces.cuh"
 
 namespace lucebox::compute::cuda::step {
 
 #ifdef LUCEBOX_SM90A
 
-// Asked anew each time: what is computed from it must not be kept in registers while products run.
-__device__ __forceinline__ int own_thread() {
-    int thread;
-    asm volatile("mov.u32 %0, %%tid.x;" : "=r"(thread));
-    return thread;
-}
-
-// Dealt out to all blocks: 1024 outputs of a row at a time, two to a thread. f(row, first output).
-template <class F>
-__device__ __forceinline__ void for_pairs(std::uint32_t rows, int outputs, F&& f) {
-    const int chunks = (outputs + 2 * consumers - 1) / (2 * consumers);
-    for (int item = static_cast<int>(blockIdx.x); item < chunks * static_cast<int>(rows);
-         item += static_cast<int>(gridDim.x)) {
-        const int row = item / chunks, output = (item - row * chunks) * 2 * consumers + 2 * own_thread();
-        if (output < outputs) f(static_cast<std::uint32_t>(row), output);
-    }
-}
-
-// Two neighbouring outputs' parts: the loads of the first few are under way at once.
-__device__ __forceinline__ float2 load_pair(const float* at, bool both) {
-    if ((reinterpret_cast<std::uintptr_t>(at) & 7) == 0 && both) return __ldcg(reinterpret_cast<const float2*>(at));
-    return {__ldcg(at), both ? __ldcg(at + 1) : 0.0f};
-}
-class PairSum {
-public:
-    __device__ __forceinline__ PairSum(const PartsAt& parts, bool both) : parts_(parts), both_(both) {
-        base_ = load_pair(parts.base, both);
-#pragma unroll
-        for (int i = 0; i < early; ++i)
-            part_[i] = i + 1 < parts.count ? load_pair(at(i + 1), both) : float2{0, 0};
-    }
-    __device__ __forceinline__ float2 complete() const {
-        float2 sum = base_;
-#pragma unroll
-        for (int i = 0; i < early; ++i)
-            if (i + 1 < parts_.count) sum = {__fadd_rn(sum.x, part_[i].x), __fadd_rn(sum.y, part_[i].y)};
-        for (int i = early + 1; i < parts_.count; ++i) {
-            const float2 part = load_pair(at(i), both_);
-            sum = {__fadd_rn(sum.x, part.x), __fadd_rn(sum.y, part.y)};
-        }
-        return sum;
-    }
-
-private:
-    static constexpr int early = 3;
-    __device__ __forceinline__ const float* at(int part) const {
-        return parts_.extra + static_cast<std::size_t>(part) * parts_.stride;
-    }
-    const PartsAt& parts_;
-    bool both_;
-    float2 base_, part_[early];
-};
-
-__device__ __forceinline__ void finish(const Record& r, std::uint32_t rows, const GroupParts* all) {
-    const GroupParts* const groups = all + r.parts.first_group;
-    for_pairs(rows, r.outputs, [&](std::uint32_t row, int output) {
-        const PartsAt parts(r.parts, groups, rows, row, r.outputs, output);
-        if (r.whole && parts.count == 1) return;
-        const bool both = output + 1 < r.outputs;
-        float* const to = r.out + static_cast<std::size_t>(row) * static_cast<std::size_t>(r.outputs) + output;
-        float2 old{0, 0}, bias{0, 0};
-        if (r.accumulate) old = load_pair(to, both);
-        if (r.vector) bias = {r.vector[output], both ? r.vector[output + 1] : 0.0f};
-        float2 value = PairSum(parts, both).complete();
-        if (r.vector) value = {__fadd_rn(value.x, bias.x), __fadd_rn(value.y, bias.y)};
-        if (r.accumulate) value = {__fadd_rn(old.x, value.x), __fadd_rn(old.y, value.y)};
-        to[0] = value.x;
-        if (both) to[1] = value.y;
-    });
-}
-
-__device__ __forceinline__ void gate(const Record& r, std::uint32_t rows, const GroupParts* all) {
-    const Operand operand{r.operand, rows};
-    for_pairs(rows, r.outputs, [&](std::uint32_t row, int output) {
-        const PartsAt gate_parts(r.parts, all + r.parts.first_group, rows, row, r.outputs, output);
-        const PartsAt up_parts(r.up, all + r.up.first_group, rows, row, r.outputs, output);
-        const bool both = output + 1 < r.outputs;
-        const PairSum gate_sum(gate_parts, both), up_sum(up_parts, both);
-        const float2 gate = gate_sum.complete(), up = up_sum.complete();
-        operand.store2(row, static_cast<std::uint32_t>(output), __fmul_rn(activated(r.activation, gate.x), up.x),
-                       both ? __fmul_rn(activated(r.activation, gate.y), up.y) : 0.0f);
-    });
-}
-
-__device__ __forceinline__ void convert(const Record& r, std::uint32_t rows) {
-    const Operand operand{r.operand, rows};
-    for_pairs(rows, r.outputs, [&](std::uint32_t row, int output) {
-        const float* const from = r.in + static_cast<std::size_t>(row) * static_cast<std::size_t>(r.outputs) + output;
-        operand.store2(row, static_cast<std::uint32_t>(output), __ldcg(from),
-                       output + 1 < r.outputs ? __ldcg(from + 1) : 0.0f);
-    });
-}
-
-// Norms need whole rows. A few blocks share a row: a warp has a piece of 128 outputs, and keeps it from record to
-// record. Sums of squares are exchanged through memory, piece by piece: their order is a matter of the width alone.
-__device__ __forceinline__ float4 add4(float4 a, float4 b) {
-    return {__fadd_rn(a.x, b.x), __fadd_rn(a.y, b.y), __fadd_rn(a.z, b.z), __fadd_rn(a.w, b.w)};
-}
-__device__ __forceinline__ float4 load4(const float* at) {
-    return __ldcg(reinterpret_cast<const float4*>(at));
-}
-
+// A few blocks share a row: a warp has a piece of 128 outputs, and keeps it from record to record. Sums of squares are exchanged through memory, piece by piece: their order is a matter of the width alone.
 struct RowPlace {
     std::uint32_t rows, row;
     int slices, slice; // blocks that share the row, and which this is
@@ -134,11 +34,11 @@ struct KeptRow {
     float4 quad[pieces_of_warp];
 };
 
-__device__ __forceinline__ void finish_row(const Record& r, const RowPlace& place, KeptRow& kept,
-                                           const GroupParts* all) {
+__device__ __forceinline__ void finish_row(const Record& r, const RowPlace& place, KeptRow& kept) {
     const std::size_t start = place.start(r.outputs);
+    const float factor = row_factor(r.scale, place.row);
     place.for_quads(r.outputs, [&](int i, int output) {
-        const PartsAt parts(r.parts, all + r.parts.first_group, place.rows, place.row, r.outputs, output);
+        const PartsAt parts(r.parts, group_of(r.parts, output), place.rows, place.row, r.outputs, output);
         constexpr int early = 8; // parts whose loads are under way at once
         float4 part[early], old{}, bias{};
         float4 sum = load4(parts.base);
@@ -152,6 +52,7 @@ __device__ __forceinline__ void finish_row(const Record& r, const RowPlace& plac
             if (p < parts.count) sum = add4(sum, part[p]);
         for (int p = early; p < parts.count; ++p)
             sum = add4(sum, load4(parts.extra + static_cast<std::size_t>(p) * parts.stride));
+        sum = times(sum, factor);
         if (r.vector) sum = add4(sum, bias);
         if (r.accumulate) sum = add4(old, sum);
         *reinterpret_cast<float4*>(r.out + start + output) = sum;
@@ -170,9 +71,7 @@ __device__ __forceinline__ float exchange_squares(const KeptRow& kept, const Row
             const float4 v = kept.quad[i];
             squares = __fmaf_rn(v.w, v.w, __fmaf_rn(v.z, v.z, __fmaf_rn(v.y, v.y, __fmul_rn(v.x, v.x))));
         }
-#pragma unroll
-        for (int lanes = 16; lanes > 0; lanes /= 2)
-            squares = __fadd_rn(squares, __shfl_xor_sync(~0u, squares, lanes));
+        squares = sum_over_lanes(squares);
         if (place.lane == 0) __stcg(sums + output / piece_outputs, squares);
     });
     sync_consumers();
@@ -184,12 +83,8 @@ __device__ __forceinline__ float exchange_squares(const KeptRow& kept, const Row
             patience.lose();
     }
     sync_consumers();
-    float sum = __fadd_rn(place.lane < pieces ? __ldcg(sums + place.lane) : 0.0f,
-                          place.lane + 32 < pieces ? __ldcg(sums + place.lane + 32) : 0.0f);
-#pragma unroll
-    for (int lanes = 16; lanes > 0; lanes /= 2)
-        sum = __fadd_rn(sum, __shfl_xor_sync(~0u, sum, lanes));
-    return sum;
+    return sum_over_lanes(__fadd_rn(place.lane < pieces ? __ldcg(sums + place.lane) : 0.0f,
+                                    place.lane + 32 < pieces ? __ldcg(sums + place.lane + 32) : 0.0f));
 }
 
 __device__ __forceinline__ void norm_row(const Record& r, const RowPlace& place, KeptRow& kept, RowExchange& exchange) {

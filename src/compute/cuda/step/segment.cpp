@@ -1,6 +1,7 @@
 #include "compute/cuda/step/segment.h"
 
 #include "compute/cuda/cuda_error.h"
+#include "compute/cuda/delta_net/walk.h"
 #include "compute/cuda/launch.h"
 #include "compute/cuda/matmul/matrix.h"
 #include "compute/cuda/step/kernels.h"
@@ -15,10 +16,14 @@ namespace {
 constexpr std::array widths{8, 16, 32, 64}; // rows that an instance multiplies at once
 constexpr std::array stages{3, 4, 4, 2};    // of activations
 
-// What blocks tell each other: the count of arrivals, counts of a row's blocks, sums of squares.
+// What blocks tell each other: the count of arrivals, counts of a row's blocks, sums of squares, those of norms that are
+// applied later, in turns: four norms later nobody reads the first any more.
 constexpr std::size_t counts_at = memory_alignment;
 constexpr std::size_t sums_at = counts_at + most_norms * most_rows * sizeof(std::uint32_t);
-constexpr std::size_t exchange_bytes = sums_at + most_norms * most_rows * step::most_pieces * sizeof(float);
+constexpr std::size_t squares_floats = most_rows * most_pieces;
+constexpr int squares_turns = 4;
+constexpr std::size_t squares_at = sums_at + most_norms * squares_floats * sizeof(float);
+constexpr std::size_t exchange_bytes = squares_at + squares_turns * squares_floats * sizeof(float);
 
 step::Kernel instance(std::size_t width) {
     constexpr std::array by_width{step::kernel_8, step::kernel_16, step::kernel_32, step::kernel_64};
@@ -40,6 +45,9 @@ std::size_t aligned(std::size_t bytes) {
 }
 std::size_t base_bytes(std::size_t rows, std::size_t outputs) {
     return aligned(rows * outputs * sizeof(float));
+}
+int pieces_of(std::size_t width) {
+    return static_cast<int>((width + piece_outputs - 1) / piece_outputs);
 }
 std::size_t extra_bytes(std::size_t rows, int blocks) {
     return aligned(static_cast<std::size_t>(blocks) * rows * group_outputs * sizeof(float));
@@ -85,7 +93,12 @@ Status StepKernel::prepare(std::span<const CudaMatrix* const> matrices) {
     return Ok{};
 }
 
-bool StepKernel::takes(const Operation& operation) {
+bool StepKernel::takes(const Operation& operation, std::size_t sequences) {
+    if (const auto* layer = std::get_if<DeltaNetOperation>(&operation)) {
+        const DeltaNetArgs& args = layer->args;
+        return sequences == 1 && args.qkv.rows <= most_head_rows && args.dim == head_dim && args.conv_width <= 4 && args.value_heads % args.key_heads == 0 &&
+               args.value_heads / args.key_heads <= 3; // the kernels for more add up a head's squares in another order
+    }
     if (const auto* norm = std::get_if<NormOperation>(&operation))
         return norm->x.width <= most_norm_width && norm->x.width % 4 == 0;
     return std::holds_alternative<ProjectOperation>(operation) || std::holds_alternative<GatedOperation>(operation);
@@ -103,6 +116,10 @@ Status StepKernel::plan(const Operation& operation, std::size_t rows) {
             add(project->targets[i].matrix, project->targets[i].accumulate);
     } else if (const auto* gated = std::get_if<GatedOperation>(&operation)) {
         add(gated->gate, true), add(gated->up, true);
+    } else if (const auto* layer = std::get_if<DeltaNetOperation>(&operation)) {
+        const std::size_t room =
+            layer->args.value_heads * max_saved_states * head_dim * head_dim * sizeof(float);
+        return saves_ && saves_->bytes() >= room ? Ok{} : replace(saves_, room);
     } else {
         return Ok{};
     }
@@ -110,13 +127,50 @@ Status StepKernel::plan(const Operation& operation, std::size_t rows) {
     return plan_products(products);
 }
 
-Status StepKernel::plan_parts(std::size_t bytes) {
-    if (parts_ && parts_->bytes() >= bytes) return Ok{};
-    if (parts_) LUCEBOX_CHECK(cuda_status(cudaStreamSynchronize(stream_), "preparing steps"));
-    moved_ = moved_ || parts_;
-    parts_.reset();
-    LUCEBOX_TRY(parts_, memory_.allocate(bytes, true));
+Status StepKernel::replace(std::unique_ptr<Buffer>& buffer, std::size_t bytes) {
+    if (buffer) LUCEBOX_CHECK(cuda_status(cudaStreamSynchronize(stream_), "preparing steps"));
+    moved_ = moved_ || buffer;
+    buffer.reset();
+    LUCEBOX_TRY(buffer, memory_.allocate(bytes, true));
     return Ok{};
+}
+
+Status StepKernel::plan_parts(std::size_t bytes) {
+    if (parts_ && parts_bytes_ >= bytes) return Ok{};
+    parts_bytes_ = bytes;
+    return replace(parts_, 2 * bytes);
+}
+
+std::size_t StepKernel::counts_of(const Operation& operation) {
+    if (const auto* norm = std::get_if<NormOperation>(&operation))
+        return static_cast<std::size_t>(pieces_of(norm->x.width));
+    int counts = 0;
+    if (const auto* project = std::get_if<ProjectOperation>(&operation)) {
+        counts = pieces_of(project->x.width);
+        for (std::size_t i = 0; i < project->count; ++i)
+            counts += product_of(project->targets[i].matrix).groups() + pieces_of(project->targets[i].matrix->outputs());
+    } else if (const auto* gated = std::get_if<GatedOperation>(&operation)) {
+        counts = pieces_of(gated->x.width) + pieces_of(gated->gate->outputs()) + 2 * product_of(gated->gate).groups();
+    } else if (const auto* layer = std::get_if<DeltaNetOperation>(&operation)) {
+        counts = static_cast<int>(layer->args.value_heads + layer->args.key_heads);
+    }
+    return static_cast<std::size_t>(counts);
+}
+
+Status StepKernel::plan_counts(std::size_t counts) {
+    if (counts_ && counts_->bytes() >= counts * sizeof(std::uint32_t)) return Ok{};
+    return replace(counts_, std::max<std::size_t>(counts, 1) * sizeof(std::uint32_t));
+}
+
+void StepKernel::begin_program() {
+    if (counts_) cudaMemsetAsync(counts_->data(), 0, counts_->bytes(), stream_);
+    counts_used_ = 0;
+}
+
+std::uint32_t* StepKernel::take_counts(int count) const {
+    std::uint32_t* const at = reinterpret_cast<std::uint32_t*>(counts_->data()) + counts_used_;
+    counts_used_ += static_cast<std::size_t>(count);
+    return at;
 }
 
 Status StepKernel::plan_products(const Products& products) {
@@ -153,7 +207,6 @@ void StepKernel::launch(StepSegment& segment) const {
     segment.sums = reinterpret_cast<float*>(exchange_->data() + sums_at);
     segment.stages = stages[width];
     segment.under_way = step_tuning("LUCEBOX_STEP_AHEAD", 2);
-    segment.under_way_aside = step_tuning("LUCEBOX_STEP_ASIDE", 2);
     segment.slot_bytes = 1024;
     for (const Record& record : std::span(segment.record).first(static_cast<std::size_t>(segment.count))) {
         if (record.work == Work::multiply && step::streamed(record.form))
@@ -167,6 +220,14 @@ void StepKernel::launch(StepSegment& segment) const {
     while (segment.slots < step::most_slots && bytes(segment.slots + 1) <= room)
         ++segment.slots;
     segment.slots = std::min(segment.slots, step_tuning("LUCEBOX_STEP_SLOTS", step::most_slots));
+    // Heads need the stages' memory, and slots there are enough.
+    const bool heads = std::ranges::any_of(std::span(segment.record).first(static_cast<std::size_t>(segment.count)),
+                                           [](const Record& record) { return record.work == Work::heads; });
+    while (heads && segment.stages * step::stage_bytes(widths[width]) < step::head_memory_bytes) {
+        ++segment.stages;
+        while (segment.slots > 1 && bytes(segment.slots) > room)
+            --segment.slots;
+    }
     while (segment.stages < step::most_stages &&
            bytes(segment.slots) + static_cast<std::size_t>(step::stage_bytes(widths[width])) <= room) {
         ++segment.stages;
@@ -176,13 +237,15 @@ void StepKernel::launch(StepSegment& segment) const {
                  stream_, segment);
 }
 
-void SegmentBuilder::add(const Operation& operation, bool f32_wanted) {
+void SegmentBuilder::add(const Operation& operation, bool f32_wanted, bool here_only) {
     if (const auto* a_norm = std::get_if<NormOperation>(&operation))
-        norm(*a_norm, f32_wanted);
+        norm(*a_norm, f32_wanted, here_only);
     else if (const auto* projection = std::get_if<ProjectOperation>(&operation))
         project(*projection);
     else if (const auto* gated_projection = std::get_if<GatedOperation>(&operation))
         gated(*gated_projection);
+    else if (const auto* layer = std::get_if<DeltaNetOperation>(&operation))
+        delta_net(*layer, f32_wanted);
 }
 
 void SegmentBuilder::launch() {
@@ -190,9 +253,12 @@ void SegmentBuilder::launch() {
     if (by_rows_) border(); // blocks that share rows part there
     if (segment_.count > 0) kernel_.launch(segment_);
     segment_.count = 0;
-    products_ = groups_ = 0;
+    products_ = turns_ = layers_ = 0;
+    counted_.clear();
     by_rows_ = false;
     kept_ = nullptr;
+    for (auto& [operand, made] : made_)
+        made.ready = nullptr; // what a launch has written is there for the next one
 }
 
 Record& SegmentBuilder::append(const Record& record) {
@@ -206,10 +272,9 @@ void SegmentBuilder::border() {
     if (segment_.count > 0) segment_.record[segment_.count - 1].sync = true;
 }
 
-void SegmentBuilder::make_room(int records, int products, int groups) {
+void SegmentBuilder::make_room(int records, int products) {
     const int waiting = static_cast<int>(unfinished_.size());
-    if (segment_.count + waiting + records > most_records || products_ + products > most_products ||
-        groups_ + groups > most_groups) {
+    if (segment_.count + waiting + records > most_records || products_ + products > most_products) {
         launch();
     }
 }
@@ -218,20 +283,31 @@ Record SegmentBuilder::finish(const Unfinished& product, Work work) const {
     Record record;
     record.work = work;
     record.accumulate = product.target.accumulate;
-    record.whole = !product.target.accumulate && !product.target.bias;
     record.outputs = static_cast<std::int32_t>(product.target.matrix->outputs());
     record.parts = product.parts;
+    record.scale = product.scale;
     record.vector = product.target.bias;
     record.out = product.target.out;
     return record;
 }
 
 // Completes the sums of the last products.
-void SegmentBuilder::settle() {
-    if (unfinished_.empty()) return;
-    border();
-    for (const Unfinished& product : unfinished_)
-        append(finish(product, Work::finish));
+void SegmentBuilder::settle(bool counted) {
+    const int turns = static_cast<int>((segment_.rows + step::consumer_warps - 1) / step::consumer_warps);
+    int first_warp = 0, items = 0;
+    for (const Unfinished& product : unfinished_) {
+        Record record = finish(product, Work::finish);
+        record.first_warp = static_cast<std::uint8_t>(first_warp);
+        record.first_block = static_cast<std::uint8_t>((kernel_.blocks_ - items % kernel_.blocks_) % kernel_.blocks_);
+        first_warp = (first_warp + step::consumer_warps / 4 + 1) % step::consumer_warps;
+        items += pieces_of(product.target.matrix->outputs()) * turns;
+        record.whole = !counted && !record.accumulate && !record.vector && !record.scale.squares;
+        if (counted) {
+            record.ready = kernel_.take_counts(pieces_of(product.target.matrix->outputs()));
+            counted_[product.target.out] = record.ready;
+        }
+        append(record);
+    }
     unfinished_.clear();
 }
 
@@ -243,24 +319,39 @@ const std::byte* SegmentBuilder::operand_of(Tensor x) {
     record.work = Work::convert;
     record.outputs = static_cast<std::int32_t>(x.width);
     record.in = x.data;
+    make_operand(record, x, {});
+    return append(record).operand;
+}
+
+// Room for the operand that a record by pieces is about to write, and counts of it.
+std::byte* SegmentBuilder::make_operand(Record& record, Tensor x, RowScale scale) {
     record.operand = operands_.claim(x);
-    append(record);
+    record.ready = kernel_.take_counts(pieces_of(x.width));
+    made_[record.operand] = {scale, record.ready, segment_.rows, turns_};
     return record.operand;
+}
+
+RowScale SegmentBuilder::scale_of(const std::byte* operand) const {
+    const auto made = made_.find(operand);
+    return made == made_.end() ? RowScale{} : made->second.scale;
 }
 
 std::vector<Parts> SegmentBuilder::multiply(const std::byte* operand, std::span<const CudaMatrix* const> matrices,
                                             std::span<float* const> bases) {
-    border();
+    // An operand that was made of all of the last product's parts says, piece by piece, that it is there. Else all wait.
+    const auto made = made_.find(operand);
+    std::uint32_t* const ready =
+        made != made_.end() && made->second.behind == turns_ ? made->second.ready : nullptr;
+    if (!ready) border();
     StepKernel::Products key;
     for (const CudaMatrix* matrix : matrices)
         key.push_back(product_of(matrix));
     const StepKernel::Deal& deal = kernel_.deals_.at(key);
     std::vector<Parts> all;
-    std::byte* room = kernel_.parts_->data();
+    std::byte* room = kernel_.parts_->data() + (turns_++ % 2) * kernel_.parts_bytes_;
     for (std::size_t i = 0; i < matrices.size(); ++i) {
         const PackedCudaMatrix& matrix = packed(matrices[i]);
-        Parts parts{bases[i], nullptr, deal.groups[i], groups_};
-        groups_ += key[i].groups();
+        Parts parts{bases[i], nullptr, deal.groups[i], kernel_.take_counts(key[i].groups())};
         if (!parts.base) {
             parts.base = reinterpret_cast<float*>(room);
             room += base_bytes(segment_.rows, matrix.outputs());
@@ -278,6 +369,8 @@ std::vector<Parts> SegmentBuilder::multiply(const std::byte* operand, std::span<
         record.weights = matrix.units_at();
         record.shares = deal.shares[i];
         record.operand = const_cast<std::byte*>(operand);
+        record.ready = ready;
+        record.whole_piece = ready ? made->second.whole_piece : 0;
         record.product = static_cast<std::uint8_t>(products_++);
         append(record);
         all.push_back(parts);
@@ -285,8 +378,22 @@ std::vector<Parts> SegmentBuilder::multiply(const std::byte* operand, std::span<
     return all;
 }
 
-void SegmentBuilder::norm(const NormOperation& o, bool f32_wanted) {
-    make_room(2, 0, 0);
+// The norm of a product's result that only products of this run read: a matter of its finish and of theirs.
+bool SegmentBuilder::norm_in_finish(const NormOperation& o) {
+    if (o.add || unfinished_.size() != 1 || unfinished_.front().target.out != o.x.data) return false;
+    Record record = finish(unfinished_.front(), Work::finish);
+    unfinished_.clear();
+    auto* const all = reinterpret_cast<float*>(kernel_.exchange_->data() + squares_at);
+    record.squares = all + static_cast<std::size_t>(scales_++ % squares_turns) * squares_floats;
+    record.weight = o.weight;
+    make_operand(record, o.out, {record.squares, static_cast<std::int32_t>(o.x.width), o.epsilon});
+    append(record);
+    return true;
+}
+
+void SegmentBuilder::norm(const NormOperation& o, bool f32_wanted, bool here_only) {
+    make_room(2, 0);
+    if (here_only && !f32_wanted && norm_in_finish(o)) return;
     if (unfinished_.size() == 1 && unfinished_.front().target.out == o.x.data) {
         border();
         norms_ = 0;
@@ -315,6 +422,7 @@ void SegmentBuilder::norm(const NormOperation& o, bool f32_wanted) {
         operands_.written(o.out.data);
     } else {
         record.operand = operands_.claim(o.out);
+        made_.erase(record.operand);
     }
     if (o.add || f32_wanted) record.out = o.out.data;
     append(record);
@@ -322,10 +430,7 @@ void SegmentBuilder::norm(const NormOperation& o, bool f32_wanted) {
 }
 
 void SegmentBuilder::project(const ProjectOperation& o) {
-    int groups = 0;
-    for (std::size_t i = 0; i < o.count; ++i)
-        groups += product_of(o.targets[i].matrix).groups();
-    make_room(static_cast<int>(2 * o.count) + 1, static_cast<int>(o.count), groups);
+    make_room(static_cast<int>(2 * o.count) + 1, static_cast<int>(o.count));
     const std::byte* const operand = operand_of(o.x);
     settle();
     std::vector<const CudaMatrix*> matrices;
@@ -337,24 +442,61 @@ void SegmentBuilder::project(const ProjectOperation& o) {
     }
     const std::vector<Parts> parts = multiply(operand, matrices, bases);
     for (std::size_t i = 0; i < o.count; ++i)
-        unfinished_.push_back({parts[i], o.targets[i]});
+        unfinished_.push_back({parts[i], o.targets[i], scale_of(operand)});
 }
 
 void SegmentBuilder::gated(const GatedOperation& o) {
-    make_room(4, 2, product_of(o.gate).groups() * 2);
+    make_room(4, 2);
     const std::byte* const operand = operand_of(o.x);
     settle();
+    counted_.clear();
     const std::array matrices{o.gate, o.up};
     const std::array<float*, 2> bases{};
     const std::vector<Parts> parts = multiply(operand, matrices, bases);
-    border();
     Record record;
     record.work = Work::gate;
     record.activation = o.activation;
     record.outputs = static_cast<std::int32_t>(o.gate->outputs());
     record.parts = parts[0];
     record.up = parts[1];
-    record.operand = operands_.claim(o.out);
+    record.scale = scale_of(operand);
+    make_operand(record, o.out, {});
+    append(record);
+}
+
+// One sequence's heads, which wait for what the products before have left.
+void SegmentBuilder::delta_net(const DeltaNetOperation& o, bool f32_wanted) {
+    const DeltaNetArgs& args = o.args;
+    make_room(1, 0);
+    if (layers_ == most_layers) launch();
+    settle(true);
+    HeadsRecord heads;
+    heads.layer = delta::make_params(args, block_.state(), block_.sequences(), block_.rows());
+    heads.rows = segment_.rows;
+    const auto counts_of = [&](Tensor x) {
+        const auto known = counted_.find(x.data);
+        return known == counted_.end() ? nullptr : known->second;
+    };
+    heads.qkv_ready = counts_of(args.qkv), heads.z_ready = counts_of(args.z);
+    heads.alpha_ready = counts_of(args.alpha), heads.beta_ready = counts_of(args.beta);
+    const bool all = heads.qkv_ready && heads.z_ready && heads.alpha_ready && heads.beta_ready;
+    if (!all) {
+        heads.qkv_ready = nullptr;
+        border();
+    }
+    Record record;
+    record.work = Work::heads;
+    record.outputs = static_cast<std::int32_t>(args.out.width);
+    record.product = static_cast<std::uint8_t>(layers_);
+    make_operand(record, args.out, {});
+    made_[record.operand].whole_piece = 2; // a head's rows; and what is kept of its inputs
+    if (!all) made_[record.operand].behind = -1;
+    heads.read = kernel_.take_counts(static_cast<int>(args.key_heads));
+    heads.layer.operand = record.operand;
+    heads.layer.operand_rows = segment_.rows;
+    heads.layer.write_out = f32_wanted;
+    heads.layer.saves = reinterpret_cast<float*>(kernel_.saves_->data());
+    segment_.heads[layers_++] = heads;
     append(record);
 }
 

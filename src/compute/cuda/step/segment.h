@@ -10,6 +10,7 @@
 #include "compute/cuda/program.h"
 #include "compute/cuda/step/plan.h"
 #include "compute/cuda/step/trace.h"
+#include "compute/cuda/step_block.h"
 
 #include <map>
 #include <memory>
@@ -27,12 +28,17 @@ public:
 
     // Once all matrices are loaded and repacked.
     Status prepare(std::span<const CudaMatrix* const> matrices);
-    // Whether the operation can be part of a segment.
-    static bool takes(const Operation& operation);
+    // Whether the operation can be part of a segment of a step of so many sequences.
+    static bool takes(const Operation& operation, std::size_t sequences);
     // Tables and memory that segments with this operation need in steps of up to `rows` rows.
     Status plan(const Operation& operation, std::size_t rows);
+    // The same for all of a program's counts, which its launches share.
+    Status plan_counts(std::size_t counts);
+    static std::size_t counts_of(const Operation& operation);
     // Whether planning has moved memory that launches before point to; asked once.
     bool moved() { return std::exchange(moved_, false); }
+    // Before a program's first launch.
+    void begin_program();
 
     int blocks() const { return blocks_; }
 
@@ -52,12 +58,16 @@ private:
         : memory_(memory), stream_(stream), blocks_(card.processors) {}
     Status plan_products(const Products& products);
     Status plan_parts(std::size_t bytes);
+    Status replace(std::unique_ptr<Buffer>& buffer, std::size_t bytes);
     void launch(StepSegment& segment) const;
+    std::uint32_t* take_counts(int count) const;
 
     Memory& memory_;
     cudaStream_t stream_;
     int blocks_, shared_room_ = 0; // bytes that a block's rings may take
-    std::unique_ptr<Buffer> exchange_, parts_;
+    std::unique_ptr<Buffer> exchange_, parts_, counts_, saves_;
+    std::size_t parts_bytes_ = 0;         // of the parts of an operation; there is room for two
+    mutable std::size_t counts_used_ = 0; // by the launches of this program so far
     std::map<Products, Deal, Less> deals_;
     std::unordered_map<const CudaMatrix*, float> scales_;
     bool moved_ = false;
@@ -66,12 +76,12 @@ private:
 
 class SegmentBuilder {
 public:
-    SegmentBuilder(const StepKernel& kernel, Operands& operands, std::size_t rows)
-        : kernel_(kernel), operands_(operands) {
+    SegmentBuilder(const StepKernel& kernel, Operands& operands, const StepBlock& block, std::size_t rows)
+        : kernel_(kernel), operands_(operands), block_(block) {
         segment_.rows = static_cast<std::uint32_t>(rows);
     }
-    // f32_wanted: whether somebody reads what the operation writes as f32.
-    void add(const Operation& operation, bool f32_wanted);
+    // f32_wanted: whether somebody reads what the operation writes as f32. here_only: whether all who read it are added, too.
+    void add(const Operation& operation, bool f32_wanted, bool here_only);
     // Runs what was added.
     void launch();
 
@@ -79,28 +89,44 @@ private:
     struct Unfinished { // a product whose parts are not added yet
         Parts parts;
         MatmulTarget target;
+        RowScale scale;
+    };
+    struct Made { // an operand, by a record of this launch or one before it
+        RowScale scale;
+        std::uint32_t* ready = nullptr; // in this launch
+        std::uint32_t whole_piece = 0;
+        int behind = 0; // products before it in this launch
     };
 
-    void norm(const NormOperation& operation, bool f32_wanted);
+    void norm(const NormOperation& operation, bool f32_wanted, bool here_only);
+    bool norm_in_finish(const NormOperation& operation);
     void project(const ProjectOperation& operation);
     void gated(const GatedOperation& operation);
+    void delta_net(const DeltaNetOperation& operation, bool f32_wanted);
 
     Record& append(const Record& record);
+    std::byte* make_operand(Record& record, Tensor x, RowScale scale);
     void border();
-    void settle();
-    void make_room(int records, int products, int groups);
+    void settle(bool counted = false);
+    void make_room(int records, int products);
     const std::byte* operand_of(Tensor x);
     Record finish(const Unfinished& product, Work work) const;
-    // Between two borders, over one operand. bases: where first parts go; none: memory of its own.
+    // Over one operand. bases: where first parts go; none: memory of its own.
     std::vector<Parts> multiply(const std::byte* operand, std::span<const CudaMatrix* const> matrices,
                                 std::span<float* const> bases);
+    RowScale scale_of(const std::byte* operand) const;
 
     const StepKernel& kernel_;
     Operands& operands_;
+    const StepBlock& block_;
     StepSegment segment_;
-    int products_ = 0, groups_ = 0;
+    int products_ = 0, turns_ = 0; // of this launch; turns: times that parts were given room
+    std::unordered_map<const std::byte*, Made> made_;
+    std::unordered_map<const float*, std::uint32_t*> counted_; // results whose pieces are counted, of this launch
+    int layers_ = 0;
+    int scales_ = 0; // sums of squares given room, in turns
     std::vector<Unfinished> unfinished_;
-    bool by_rows_ = false;        // the last record goes row by row
+    bool by_rows_ = false;        // the last record goes by whole rows
     int norms_ = 0;               // since the last border
     const float* kept_ = nullptr; // the tensor whose row it has kept
 };

@@ -3,15 +3,14 @@
 // A block has five warpgroups. Of the last, one warp streams weights, from all products of the segment, into a ring for
 // each warpgroup; it never waits for other blocks; another copies activations, and waits at borders. Four warpgroups
 // multiply, each its tile of a group: weights are expanded to f16 in registers and are the A operand of wgmma,
-// activations its B operand in shared memory (expand.cuh, operand.cuh). Between products the same warpgroups complete
-// sums and norms (rows.cuh).
-//
-// Few bytes are kept under way, many buffered: when every block has all its memory requested, whatever else is read
-// queues behind 25 MB (docs/kernels/step-kernel.md).
+// activations its B operand in shared memory (expand.cuh, operand.cuh). Between products the same warps complete sums
+// (flow.cuh) and norms (rows.cuh).
 #pragma once
 
 #include "compute/cuda/matmul/expand.cuh"
 #include "compute/cuda/matmul/wgmma.cuh"
+#include "compute/cuda/step/flow.cuh"
+#include "compute/cuda/step/heads.cuh"
 #include "compute/cuda/step/rows.cuh"
 
 #ifdef LUCEBOX_STEP_TRACE // point 0: the launches before are done; 1 + 2 i: record i is done, 2 + 2 i: and its border
@@ -60,8 +59,7 @@ __device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& s
         for (int left = share.steps; left > 0; --left) {
             if (tile < r.tiles) {
                 wait_patiently(shared.empty[lane][ring.at], ring.parity ^ 1);
-                for (; under_way >= (load_shared_acquire(&shared.multiplying) ? most : s.under_way_aside);
-                     --under_way) {
+                for (; under_way >= most; --under_way) {
                     wait_patiently(shared.full[lane][arrived.at], arrived.parity);
                     arrived.advance(s.slots);
                 }
@@ -78,38 +76,73 @@ __device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& s
     }
 }
 
-// Warp 17, one lane.
+// The inputs of an operand that are known to be there: pieces of 128, of all rows.
+class ReadyPieces {
+public:
+    __device__ __forceinline__ ReadyPieces(const std::uint32_t* ready, int pieces, std::uint32_t whole)
+        : ready_(ready), pieces_(pieces), whole_(whole) {}
+
+    // All lanes, each of which looks at a piece.
+    __device__ __forceinline__ void wait_for(int first, int end, int lane) {
+        if (!ready_ || (first >= first_ && end <= end_)) return;
+        Patience patience;
+        first_ = end_ = first;
+        while (true) {
+            const int piece = end_ + lane;
+            const bool there = piece < pieces_ && ptx::load_acquire(ready_ + piece) >= whole_;
+            end_ += __ffs(static_cast<int>(~__ballot_sync(~0u, there) | 1u << 31)) - 1;
+            if (end_ >= end) break;
+            patience.lose();
+        }
+        __syncwarp();
+        async_proxy_fence(); // what was written as usual is read by bulk copies
+    }
+
+private:
+    const std::uint32_t* ready_;
+    int pieces_;
+    std::uint32_t whole_;
+    int first_ = 0, end_ = 0; // known
+};
+
+// Warp 17.
 template <int n>
-__device__ __forceinline__ void stream_activations(const StepSegment& s, Barriers& shared, const Place<n>& place) {
+__device__ __forceinline__ void stream_activations(const StepSegment& s, Barriers& shared, const Place<n>& place,
+                                                   int lane) {
     Ring ring;
-    std::uint32_t borders = 0;
+    std::uint32_t borders = 0, layers = 0;
     const std::uint32_t row_bytes = s.rows * 128;
     for (int i = 0; i < s.count; ++i) {
         const Record& r = s.record[i];
         if (r.work == Work::multiply) {
-            while (load_shared_acquire(&shared.borders) < borders) {
+            while (load_shared_acquire(&shared.borders) < borders || load_shared_acquire(&shared.layers) < layers) {
             }
             async_proxy_fence();
             const Share share = shared.share[r.product];
             const int blocks = unit_inputs(r.form) / 64;
+            ReadyPieces ready(r.ready, r.units * blocks / 2, r.whole_piece);
             int unit = static_cast<int>(share.first) % r.units;
             for (int left = share.steps; left > 0; --left) {
-                const std::uint32_t full = ptx::shared_address(&shared.stage_full[ring.at]);
                 wait_patiently(shared.stage_empty[ring.at], ring.parity ^ 1);
-                ptx::barrier_expect(full, static_cast<std::uint32_t>(blocks) * row_bytes);
-                const std::byte* const from = r.operand + static_cast<std::size_t>(unit * blocks) * row_bytes;
-                const std::uint32_t to = ptx::shared_address(memory + place.stages + ring.at * stage_bytes(n));
-                if (s.rows == n) {
-                    ptx::bulk_copy(to, from, static_cast<std::uint32_t>(blocks) * row_bytes, full);
-                } else {
-                    for (int b = 0; b < blocks; ++b)
-                        ptx::bulk_copy(to + static_cast<std::uint32_t>(b * n * 128),
-                                       from + static_cast<std::size_t>(b) * row_bytes, row_bytes, full);
+                ready.wait_for(unit * blocks / 2, (unit + 1) * blocks / 2, lane);
+                if (lane == 0) {
+                    const std::uint32_t full = ptx::shared_address(&shared.stage_full[ring.at]);
+                    ptx::barrier_expect(full, static_cast<std::uint32_t>(blocks) * row_bytes);
+                    const std::byte* const from = r.operand + static_cast<std::size_t>(unit * blocks) * row_bytes;
+                    const std::uint32_t to = ptx::shared_address(memory + place.stages + ring.at * stage_bytes(n));
+                    if (s.rows == n) {
+                        ptx::bulk_copy(to, from, static_cast<std::uint32_t>(blocks) * row_bytes, full);
+                    } else {
+                        for (int b = 0; b < blocks; ++b)
+                            ptx::bulk_copy(to + static_cast<std::uint32_t>(b * n * 128),
+                                           from + static_cast<std::size_t>(b) * row_bytes, row_bytes, full);
+                    }
                 }
                 ring.advance(s.stages);
                 if (++unit == r.units) unit = 0;
             }
         }
+        if (r.work == Work::heads) ++layers;
         if (r.sync) ++borders;
     }
 }
@@ -118,6 +151,44 @@ struct Consumer {
     Ring weights, stages;
     int warpgroup, warp, lane; // warp: of the warpgroup
 };
+
+// What is done with a block of a tile's weights, 64 inputs as f16: four steps of 16 inputs. sums += weights x activations
+// of the stage at `stage`.
+//
+// Up to 16 rows, warps multiply for themselves (mma.sync, from registers alone), and nothing waits for a warpgroup; with
+// more rows, activations in registers would be as many loads as weights, and wgmma reads them where they are. The bits are
+// the same.
+template <int n>
+inline constexpr bool by_warp = n <= 16;
+
+template <int n>
+__device__ __forceinline__ void multiply_block(float (&sums)[n / 2], const std::uint32_t (&a)[16], std::uint32_t stage,
+                                               int block, int lane) {
+    if constexpr (by_warp<n>) {
+        const auto row = static_cast<std::uint32_t>(lane % 8), piece = static_cast<std::uint32_t>(lane / 8);
+        const std::uint32_t at = (stage + row * 128 + ((piece ^ row) << 4)); // the swizzle of operand.cuh
+#pragma unroll
+        for (int j = 0; j < n / 8; ++j)
+#pragma unroll
+            for (int half = 0; half < 2; ++half) {
+                std::uint32_t b[4]; // of two steps
+                ptx::load_matrices(b, (at ^ static_cast<std::uint32_t>(half * 64)) +
+                                          static_cast<std::uint32_t>(block * n * 128 + j * 1024));
+#pragma unroll
+                for (int step = 0; step < 2; ++step)
+                    ptx::mma(&sums[4 * j], &a[8 * half + 4 * step], b[2 * step], b[2 * step + 1]);
+            }
+    } else {
+        ptx::wgmma_fence();
+#pragma unroll
+        for (int step = 0; step < 4; ++step)
+            ptx::wgmma(sums, a + 4 * step,
+                       ptx::descriptor(stage + static_cast<std::uint32_t>(block * n * 128 / 16) +
+                                       static_cast<std::uint32_t>(step) * ptx::descriptor_step));
+        ptx::wgmma_commit();
+        ptx::wgmma_wait<0>();
+    }
+}
 
 // A tile's units of one share, from the first to the sums.
 template <int n, Form form>
@@ -132,23 +203,15 @@ __device__ __forceinline__ void multiply_tile(const StepSegment& s, const Record
     for (int i = 0; i < units; ++i) {
         wait(shared.stage_full[me.stages.at], me.stages.parity);
         if (live) {
-            const std::uint32_t b = __shfl_sync(
-                ~0u, ptx::descriptor_low(ptx::shared_address(memory + place.stages + me.stages.at * stage_bytes(n))),
-                0);
+            std::uint32_t b = ptx::shared_address(memory + place.stages + me.stages.at * stage_bytes(n));
+            if constexpr (!by_warp<n>) b = __shfl_sync(~0u, ptx::descriptor_low(b), 0);
             auto run = [&](const auto& part, auto&& read) __attribute__((always_inline)) {
                 Scales<form> scales;
                 scales.load(part, me.lane, power);
                 auto one = [&](int block, int plane, bool last) __attribute__((always_inline)) {
                     expand_block<form>(part, scales, block, plane, me.lane, weights);
                     if (last) read();
-                    ptx::wgmma_fence();
-#pragma unroll
-                    for (int k = 0; k < 4; ++k)
-                        ptx::wgmma(sums, weights + 4 * k,
-                                   ptx::descriptor(b + static_cast<std::uint32_t>(block * n * 128 / 16) +
-                                                   static_cast<std::uint32_t>(k) * ptx::descriptor_step));
-                    ptx::wgmma_commit();
-                    ptx::wgmma_wait<0>();
+                    multiply_block<n>(sums, weights, b, block, me.lane);
                 };
 #pragma unroll
                 for (int block = 0; block < blocks; ++block)
@@ -212,7 +275,6 @@ template <int n>
 __device__ __forceinline__ void multiply(const StepSegment& s, const Record& r, Barriers& shared, const Place<n>& place,
                                          Consumer& me) {
     const Share share = shared.share[r.product];
-    if (threadIdx.x == 0) store_shared_release(&shared.multiplying, 1);
     const int group = static_cast<int>(share.first) / r.units;
     int unit = static_cast<int>(share.first) - group * r.units, tile = group * group_tiles + me.warpgroup;
     std::uint16_t slot = share.slot;
@@ -239,12 +301,13 @@ __device__ __forceinline__ void multiply(const StepSegment& s, const Record& r, 
 #undef LUCEBOX_FORM
         }
         store_part<n>(s, r, me, tile, slot, sums);
+        count<consumer_warps>(r.parts.done + tile / group_tiles);
         left -= units, unit = 0, slot = base_slot, tile += group_tiles;
     }
 }
 
 // The records from `i` on that go row by row, up to the border behind them: those of one row after the other.
-__device__ __forceinline__ int run_rows(const StepSegment& s, int i, const GroupParts* groups) {
+__device__ __forceinline__ int run_rows(const StepSegment& s, int i) {
     int end = i;
     while (!s.record[end].sync)
         ++end;
@@ -261,7 +324,7 @@ __device__ __forceinline__ int run_rows(const StepSegment& s, int i, const Group
         for (int k = i; k <= end; ++k) {
             const Record& r = s.record[k];
             if (r.work == Work::finish_row) {
-                finish_row(r, place, kept, groups);
+                finish_row(r, place, kept);
                 continue;
             }
             norm_row(r, place, kept, exchange);
@@ -286,29 +349,20 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
             ptx::barrier_init(ptx::shared_address(&shared.stage_full[i]), 1);
             ptx::barrier_init(ptx::shared_address(&shared.stage_empty[i]), consumer_warps);
         }
-        shared.borders = shared.multiplying = 0;
+        shared.borders = shared.layers = 0;
         ptx::barrier_init_fence();
     }
     if (warp == consumer_warps)
         for (int i = lane; i < s.count; i += 32)
             if (s.record[i].work == Work::multiply) shared.share[s.record[i].product] = s.record[i].shares[blockIdx.x];
-    if (warp > consumer_warps) { // every product's groups
-        const int thread = static_cast<int>(threadIdx.x) - consumers - 32;
-        for (int i = 0; i < s.count; ++i) {
-            const Record& r = s.record[i];
-            if (r.work != Work::multiply) continue;
-            for (int g = thread; g < (r.tiles + group_tiles - 1) / group_tiles; g += 96)
-                shared.groups[r.parts.first_group + g] = r.parts.groups[g];
-        }
-    }
     __syncthreads();
     const Place<n> place(s);
     if (warp >= consumer_warps) {
         give_registers<copier_registers>();
         if (warp == consumer_warps && lane < group_tiles) stream_weights<n>(s, shared, place, lane);
-        if (warp == consumer_warps + 1 && lane == 0) {
+        if (warp == consumer_warps + 1) {
             ptx::wait_for_dependencies();
-            stream_activations<n>(s, shared, place);
+            stream_activations<n>(s, shared, place, lane);
         }
     } else {
         take_registers<consumer_registers>();
@@ -320,10 +374,15 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
             const Record& r = s.record[i];
             switch (r.work) {
             case Work::multiply: multiply<n>(s, r, shared, place, me); break;
-            case Work::finish: finish(r, s.rows, shared.groups); break;
-            case Work::gate: gate(r, s.rows, shared.groups); break;
+            case Work::finish: finish(r, s.rows); break;
+            case Work::gate: gate(r, s.rows); break;
             case Work::convert: convert(r, s.rows); break;
-            default: i = run_rows(s, i, shared.groups); break;
+            case Work::heads:
+                walk_heads(r, s.heads[r.product], memory + place.stages);
+                sync_consumers();
+                if (threadIdx.x == 0) store_shared_release(&shared.layers, shared.layers + 1);
+                break;
+            default: i = run_rows(s, i); break;
             }
             STEP_TRACE(1 + 2 * i);
             if (s.record[i].sync) cross_border(s.arrivals, shared);

@@ -23,7 +23,7 @@ struct Sum {
 };
 
 std::string name_of(const StepSegment& segment, const Record& record) {
-    constexpr const char* works[]{"multiply", "finish", "gate", "convert", "finish_row", "norm", "add_norm"};
+    constexpr const char* works[]{"multiply", "finish", "gate", "convert", "heads", "finish_row", "norm", "add_norm"};
     return fmt::format("{:>2} rows  {:<10}{:>7} outputs{:>5} units  form {:>2}{}", segment.rows,
                        works[static_cast<int>(record.work)], record.outputs, record.units,
                        static_cast<int>(record.form), record.sync ? "  border" : "");

@@ -1,0 +1,382 @@
+// A DeltaNet layer as a record of the step kernel, for one sequence and heads of 128: a block walks a head's rows with
+// the head's whole state in registers. The bits are those of delta_net/step.cuh, whose device functions these are, too.
+//
+// A head waits for its channels only. When all value heads of a key head have read their inputs, another block brings the
+// convolution's tail and the scratch up to date. Both count for the product behind: nothing is overwritten too early.
+#pragma once
+
+#include "compute/cuda/delta_net/finish.cuh"
+#include "compute/cuda/delta_net/walk.h"
+#include "compute/cuda/step/flow.cuh"
+
+namespace lucebox::compute::cuda::step {
+
+#ifdef LUCEBOX_SM90A
+
+using delta::Params;
+
+// What a head keeps in the memory of the stages, which is nobody's while no product runs.
+struct HeadMemory {
+    static constexpr int batch = 8; // rows at a time
+    static constexpr int per_tap = 3 * head_dim;
+
+    StepSequence sequence;
+    signed char parent[most_rows];
+    alignas(16) float weight[delta::max_taps][per_tap]; // of the convolution, newest tap first: q, k, v
+    alignas(16) float k[batch][head_dim], q[batch][head_dim], v[batch][head_dim], z[batch][head_dim], out[batch][head_dim];
+    alignas(16) float gate[batch][4]; // decay, write strength, k . q
+    alignas(16) float norm[head_dim];
+    float a, dt_bias;
+};
+static_assert(sizeof(HeadMemory) <= head_memory_bytes);
+
+// Of a head's state, a lane's two columns: keys 32 r + 4 (lane / 4) + j.
+struct HeadColumns {
+    static constexpr int count = 2;
+    float4 m[count][4];
+
+    __device__ __forceinline__ static int offset(int column, int r) {
+        const int thread = own_thread();
+        return (thread / 32 + column * consumer_warps) * 4 * head_dim + thread % 32 * 4 + r * 128;
+    }
+    __device__ __forceinline__ void load(const float* from) {
+#pragma unroll
+        for (int c = 0; c < count; ++c)
+#pragma unroll
+            for (int r = 0; r < 4; ++r)
+                m[c][r] = *reinterpret_cast<const float4*>(from + offset(c, r));
+    }
+    __device__ __forceinline__ void store(float* to) const {
+#pragma unroll
+        for (int c = 0; c < count; ++c)
+#pragma unroll
+            for (int r = 0; r < 4; ++r)
+                *reinterpret_cast<float4*>(to + offset(c, r)) = m[c][r];
+    }
+};
+
+__device__ __forceinline__ delta::History history_of(const Params& p, const StepSequence& s, const signed char* parent) {
+    return {p.qkv + static_cast<std::size_t>(s.first_row) * static_cast<std::size_t>(p.qkv_stride),
+            p.qkv_stride,
+            p.slot_scratch(s.slot),
+            p.scratch_width(),
+            p.slot_conv(s.slot),
+            p.channels,
+            p.taps,
+            s.pending,
+            s.pending_count,
+            s.path ? nullptr : parent};
+}
+
+class HeadWalk {
+public:
+    __device__ __forceinline__ HeadWalk(const Record& r, const HeadsRecord& heads, HeadMemory& memory, int head)
+        : r_(r), heads_(heads), p_(heads.layer), at_(memory), head_(head), key_head_(head % heads.layer.key_heads),
+          warp_(own_thread() / 32), lane_(own_thread() % 32) {}
+
+    __device__ __forceinline__ void run() {
+        sync_consumers(); // the memory of stages is free
+        load_tables();
+        sync_consumers();
+        const StepSequence& s = at_.sequence;
+        float* const state = p_.head_state(s.slot, head_);
+        for (int first = 0; first < s.pending_count; first += HeadMemory::batch) {
+            const int count = min(HeadMemory::batch, s.pending_count - first);
+            if (first > 0) sync_consumers();
+            prepare<false>(first, count);
+            sync_consumers();
+            if (first == 0) columns_.load(state);
+            for (int i = 0; i < count; ++i)
+                advance<false>(i, true);
+        }
+        if (s.pending_count > 0)
+            columns_.store(state);
+        else
+            columns_.load(state);
+        for (int first = 0; first < s.rows; first += HeadMemory::batch) {
+            const int count = min(HeadMemory::batch, s.rows - first);
+            if (first > 0 || s.pending_count > 0) sync_consumers();
+            prepare<true>(first, count);
+            sync_consumers();
+            if (first == 0 && !s.path && s.base_save != no_slot) columns_.store(saved(s.base_save));
+            if (first + count == s.rows && own_thread() == 0) add(heads_.read + key_head_); // all inputs are read
+            for (int i = 0; i < count; ++i) {
+                if (s.path) {
+                    advance<true>(i, true);
+                } else {
+                    const WalkStop stop = s.walk[first + i];
+                    if (stop.load != no_slot) columns_.load(saved(stop.load));
+                    advance<true>(i, !stop.leaf);
+                    if (stop.save != no_slot) columns_.store(saved(stop.save));
+                }
+            }
+            sync_consumers();
+            finish(first, count);
+        }
+        sync_consumers();
+        if (own_thread() == 0) add(r_.ready + head_);
+        if (s.commit_now && s.rows > 0) columns_.store(state);
+    }
+
+private:
+    // What this block's threads did before the last barrier is there for those who see the count.
+    __device__ __forceinline__ static void add(std::uint32_t* count) {
+        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count)
+                     : "memory");
+    }
+    __device__ __forceinline__ float* saved(int slot) const {
+        return p_.saves + static_cast<std::size_t>(head_ * max_saved_states + slot) * (head_dim * head_dim);
+    }
+    __device__ __forceinline__ int row_of(int index) const {
+        return at_.sequence.path ? index : at_.sequence.walk[index].row;
+    }
+
+    __device__ __forceinline__ std::size_t row_in_step(int index) const {
+        return static_cast<std::size_t>(at_.sequence.first_row + row_of(index));
+    }
+
+    __device__ __forceinline__ void load_tables() {
+        const int thread = own_thread();
+        constexpr int words = sizeof(StepSequence) / 4;
+        if (thread < words)
+            reinterpret_cast<int*>(&at_.sequence)[thread] = __ldg(reinterpret_cast<const int*>(p_.sequence) + thread);
+        else if (thread >= 128 && thread < 128 + most_rows && thread - 128 < static_cast<int>(heads_.rows))
+            at_.parent[thread - 128] = static_cast<signed char>(__ldg(&p_.row[thread - 128].parent));
+        if (thread >= HeadMemory::per_tap) {
+            at_.norm[thread - HeadMemory::per_tap] = __ldg(p_.norm + thread - HeadMemory::per_tap);
+            if (thread == HeadMemory::per_tap) at_.a = __ldg(p_.a + head_), at_.dt_bias = __ldg(p_.dt_bias + head_);
+            return;
+        }
+        const int kind = thread / head_dim, within = thread % head_dim;
+        const int channel =
+            (kind == 0 ? key_head_ : kind == 1 ? p_.key_heads + key_head_
+                                               : 2 * p_.key_heads + head_) *
+                head_dim +
+            within;
+#pragma unroll
+        for (int back = 0; back < delta::max_taps; ++back)
+            at_.weight[back][thread] = back < p_.taps ? __ldg(p_.conv_weight + channel * p_.taps + p_.taps - 1 - back) : 0.0f;
+    }
+
+    // Of a batch: q and k of each row, v and z, and the gates, each by a warp, which waits for no more than it reads: what
+    // hundreds of warps look at is written late.
+    template <bool live>
+    __device__ __forceinline__ void prepare(int first, int count) {
+        for (int task = warp_; task < 3 * count; task += consumer_warps) {
+            const int i = task % count, kind = task / count;
+            if (kind == 2) {
+                if (live) wait_for_pieces(heads_.alpha_ready, head_ / piece_outputs, heads_.beta_ready, head_ / piece_outputs);
+                make_gates<live>(first, i);
+            } else {
+                if (live && kind == 0)
+                    wait_for_pieces(heads_.qkv_ready, key_head_, heads_.qkv_ready, p_.key_heads + key_head_);
+                else if (live)
+                    wait_for_pieces(heads_.qkv_ready, 2 * p_.key_heads + head_, heads_.z_ready, head_);
+                convolve<live>(first, i, kind == 0);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void wait_for_pieces(const std::uint32_t* one, int piece, const std::uint32_t* other,
+                                                    int other_piece) const {
+        if (!heads_.qkv_ready) return;
+        wait_for_count(one + piece, heads_.rows);
+        wait_for_count(other + other_piece, heads_.rows);
+    }
+
+    template <bool live>
+    __device__ __forceinline__ void convolve(int first, int i, bool keys) {
+        const int quad = lane_ * 4;
+        const StepSequence& s = at_.sequence;
+        const delta::History history = history_of(p_, s, at_.parent);
+        const delta::Window window =
+            live ? history.window(row_of(first + i), s.pending_count) : history.window(-1, first + i + 1);
+        auto channels = [&](int channel, int tap) __attribute__((always_inline)) {
+            float4 x[delta::max_taps];
+#pragma unroll
+            for (int back = 0; back < delta::max_taps; ++back)
+                x[back] = load4(window.at[back] + channel * head_dim + quad);
+            return delta::convolved(x, &at_.weight[0][tap * head_dim + quad], HeadMemory::per_tap);
+        };
+        if (!keys) {
+            if (live)
+                *reinterpret_cast<float4*>(&at_.z[i][quad]) =
+                    load4(p_.z + row_in_step(first + i) * static_cast<std::size_t>(p_.z_stride) + head_ * head_dim + quad);
+            *reinterpret_cast<float4*>(&at_.v[i][quad]) = channels(2 * p_.key_heads + head_, 2);
+            return;
+        }
+        const float4 q = channels(key_head_, 0), k = channels(p_.key_heads + key_head_, 1);
+        float qq = delta::dot(q, q), kk = delta::dot(k, k), kq = delta::dot(k, q);
+#pragma unroll
+        for (int mask = 16; mask > 0; mask >>= 1) {
+            qq = __fadd_rn(qq, __shfl_xor_sync(~0u, qq, mask));
+            kk = __fadd_rn(kk, __shfl_xor_sync(~0u, kk, mask));
+            kq = __fadd_rn(kq, __shfl_xor_sync(~0u, kq, mask));
+        }
+        const float q_factor = __fmul_rn(p_.query_scale, __frsqrt_rn(__fadd_rn(qq, delta::l2_epsilon)));
+        const float k_factor = __frsqrt_rn(__fadd_rn(kk, delta::l2_epsilon));
+        *reinterpret_cast<float4*>(&at_.q[i][quad]) = delta::scaled(q, q_factor);
+        *reinterpret_cast<float4*>(&at_.k[i][quad]) = delta::scaled(k, k_factor);
+        if (lane_ == 0) at_.gate[i][2] = __fmul_rn(kq, __fmul_rn(q_factor, k_factor));
+    }
+    template <bool live>
+    __device__ __forceinline__ void make_gates(int first, int i) {
+        const StepSequence& s = at_.sequence;
+        const float *alpha, *beta;
+        if (live) {
+            const std::size_t at = row_in_step(first + i) * static_cast<std::size_t>(p_.gate_stride);
+            alpha = p_.alpha + at + head_, beta = p_.beta + at + head_;
+        } else {
+            alpha = p_.slot_scratch(s.slot) + s.pending[first + i] * p_.scratch_width() + p_.channels + head_;
+            beta = alpha + p_.value_heads;
+        }
+        if (lane_ == 0)
+            *reinterpret_cast<float2*>(&at_.gate[i][0]) = delta::gates(__ldcg(alpha), __ldcg(beta), at_.a, at_.dt_bias);
+    }
+
+    __device__ __forceinline__ void load_keys(float4 (&to)[4], const float* from) const {
+#pragma unroll
+        for (int r = 0; r < 4; ++r)
+            to[r] = *reinterpret_cast<const float4*>(from + r * 32 + lane_ / 4 * 4);
+    }
+    __device__ __forceinline__ static float column_dot(const float4 (&column)[4], const float4 (&x)[4]) {
+        const float a = delta::dot(column[0], x[0]), b = delta::dot(column[1], x[1]), c = delta::dot(column[2], x[2]),
+                    d = delta::dot(column[3], x[3]);
+        return __fadd_rn(__fadd_rn(a, b), __fadd_rn(c, d));
+    }
+    // Row i of the batch. Its outputs if `wanted`; the state behind it if `keep`.
+    template <bool wanted>
+    __device__ __forceinline__ void advance(int i, bool keep) {
+        float4 k[4];
+        load_keys(k, at_.k[i]);
+        float read[HeadColumns::count], answer[HeadColumns::count] = {};
+#pragma unroll
+        for (int c = 0; c < HeadColumns::count; ++c)
+            read[c] = column_dot(columns_.m[c], k);
+        if constexpr (wanted) {
+            float4 q[4];
+            load_keys(q, at_.q[i]);
+#pragma unroll
+            for (int c = 0; c < HeadColumns::count; ++c)
+                answer[c] = column_dot(columns_.m[c], q);
+        }
+#pragma unroll
+        for (int mask = 4; mask < 32; mask <<= 1)
+#pragma unroll
+            for (int c = 0; c < HeadColumns::count; ++c) {
+                read[c] = __fadd_rn(read[c], __shfl_xor_sync(~0u, read[c], mask));
+                if constexpr (wanted) answer[c] = __fadd_rn(answer[c], __shfl_xor_sync(~0u, answer[c], mask));
+            }
+        const float4 gate = *reinterpret_cast<const float4*>(at_.gate[i]);
+#pragma unroll
+        for (int c = 0; c < HeadColumns::count; ++c) {
+            const int column = (warp_ + c * consumer_warps) * 4 + lane_ % 4;
+            const float e = __fmul_rn(gate.y, __fmaf_rn(-gate.x, read[c], at_.v[i][column]));
+            if (keep) {
+                const float4 e4{e, e, e, e};
+#pragma unroll
+                for (int r = 0; r < 4; ++r)
+                    columns_.m[c][r] = delta::fma4(k[r], e4, delta::scaled(columns_.m[c][r], gate.x));
+            }
+            if (wanted && lane_ < 4) at_.out[i][column] = __fmaf_rn(gate.z, e, __fmul_rn(gate.x, answer[c]));
+        }
+    }
+
+    // Norm and gate of a batch, a row by a warp. Squares are added in the order of delta_net/step.cuh: quads of 16
+    // columns, then these parts.
+    __device__ __forceinline__ void finish(int first, int count) const {
+        if (warp_ >= count) return;
+        const int quad = lane_ * 4;
+        const float4 x = *reinterpret_cast<const float4*>(&at_.out[warp_][quad]);
+        const float squares = delta::dot(x, x);
+        float part = 0, sum = 0;
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+            part = __fadd_rn(part, __shfl_sync(~0u, squares, lane_ / 4 * 4 + i));
+#pragma unroll
+        for (int i = 0; i < 8; ++i)
+            sum = __fadd_rn(sum, __shfl_sync(~0u, part, 4 * i));
+        const float factor = __frsqrt_rn(__fmaf_rn(sum, 1.0f / static_cast<float>(head_dim), p_.epsilon));
+        const float4 z = *reinterpret_cast<const float4*>(&at_.z[warp_][quad]);
+        delta::write_result(p_, row_in_step(first + warp_), head_ * head_dim + quad,
+                            delta::gated_norm(x, factor, at_.norm + quad, z));
+    }
+
+    const Record& r_;
+    const HeadsRecord& heads_;
+    const Params& p_;
+    HeadMemory& at_;
+    const int head_, key_head_, warp_, lane_;
+    HeadColumns columns_;
+};
+
+// When all value heads of a key head have read: the convolution's tail, and the rows' inputs for the step behind this one.
+__device__ __forceinline__ void keep_inputs(const Record& r, const HeadsRecord& heads, HeadMemory& memory, int key_head) {
+    const Params& p = heads.layer;
+    const int thread = own_thread(), each = p.value_heads / p.key_heads, quads = (2 + each) * head_dim / 4;
+    sync_consumers();
+    if (thread < static_cast<int>(sizeof(StepSequence) / 4))
+        reinterpret_cast<int*>(&memory.sequence)[thread] = __ldg(reinterpret_cast<const int*>(p.sequence) + thread);
+    if (thread < 32) wait_for_count(heads.read + key_head, static_cast<std::uint32_t>(each));
+    sync_consumers();
+    const StepSequence& s = memory.sequence;
+    const delta::History history = history_of(p, s, nullptr);
+    auto channel_of = [&](int quad) {
+        const int group = quad / (head_dim / 4), within = quad % (head_dim / 4) * 4;
+        const int head = group == 0 ? key_head : group == 1 ? p.key_heads + key_head
+                                                            : p.key_heads * group + key_head;
+        return head * head_dim + within;
+    };
+    const bool tail = thread < quads && (s.pending_count > 0 || s.commit_now);
+    float4 newest[delta::max_taps - 1] = {};
+    if (tail) {
+        const delta::Window window = history.window(s.commit_now ? s.rows - 1 : -1, s.pending_count);
+#pragma unroll
+        for (int i = 0; i + 1 < delta::max_taps; ++i)
+            newest[i] = load4(window.at[i] + channel_of(thread));
+    }
+    sync_consumers();
+    if (tail)
+#pragma unroll
+        for (int i = 0; i + 1 < delta::max_taps; ++i)
+            if (i + 1 < p.taps)
+                *reinterpret_cast<float4*>(p.slot_conv(s.slot) +
+                                           static_cast<std::size_t>(p.taps - 2 - i) * static_cast<std::size_t>(p.channels) +
+                                           channel_of(thread)) = newest[i];
+    if (!s.commit_now) {
+        const auto width = static_cast<std::size_t>(p.scratch_width());
+        float* const scratch = p.slot_scratch(s.slot);
+        for (int i = thread; i < s.rows * quads; i += consumers) {
+            const int row = i / quads, channel = channel_of(i % quads);
+            *reinterpret_cast<float4*>(scratch + static_cast<std::size_t>(row) * width + channel) =
+                load4(history.rows + static_cast<std::size_t>(row) * static_cast<std::size_t>(p.qkv_stride) + channel);
+        }
+        for (int i = thread; i < s.rows * each; i += consumers) {
+            const int row = i / each, head = key_head + i % each * p.key_heads;
+            float* const to = scratch + static_cast<std::size_t>(row) * width + p.channels;
+            const std::size_t from = static_cast<std::size_t>(s.first_row + row) * static_cast<std::size_t>(p.gate_stride) +
+                                     static_cast<std::size_t>(head);
+            to[head] = __ldcg(p.alpha + from), to[p.value_heads + head] = __ldcg(p.beta + from);
+        }
+    }
+    sync_consumers();
+    if (thread < each)
+        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(r.ready + key_head + thread * p.key_heads)
+                     : "memory");
+}
+
+// All heads, dealt out to all blocks.
+__device__ __forceinline__ void walk_heads(const Record& r, const HeadsRecord& heads, std::byte* stages) {
+    HeadMemory& memory = *reinterpret_cast<HeadMemory*>(stages);
+    const int value_heads = heads.layer.value_heads, items = value_heads + heads.layer.key_heads;
+    for (int item = static_cast<int>(blockIdx.x); item < items; item += static_cast<int>(gridDim.x)) {
+        if (item < value_heads)
+            HeadWalk(r, heads, memory, item).run();
+        else
+            keep_inputs(r, heads, memory, item - value_heads);
+    }
+}
+
+#endif // LUCEBOX_SM90A
+
+} // namespace lucebox::compute::cuda::step
