@@ -84,6 +84,20 @@ class Sweep(Home):
         self.assertIn("the configuration is as it was", done.stderr)
         self.assertEqual(self.text(), BEFORE)
 
+    def test_a_server_that_dies_in_the_middle_loses_and_the_next_is_measured(self):
+        process = subprocess.Popen([BINARY, *self.words, "--candidates", "speculation=auto,speculation=off", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                                   env={"PATH": os.environ["PATH"], "HOME": self.home})
+        for _ in range(400):
+            if self.servers():
+                break
+            time.sleep(0.05)
+        os.kill(self.servers()[0], signal.SIGKILL)
+        out = json.loads(process.communicate(timeout=110)[0])
+        self.assertEqual(process.returncode, 0)
+        self.assertTrue(out["sweep"][0]["problem"])
+        self.assertEqual(out["fastest"], "speculation=off")
+        self.assertEqual(json.loads(self.ok("config", "--json"))["speculation"]["value"], "off")
+
     def test_a_full_disk_at_the_end_leaves_it_as_it_was_and_tells_what_was_found(self):
         before = BEFORE + "# a long story\n" * 4000
         self.write(before)
