@@ -9,7 +9,8 @@
 ARG CUDA_VERSION=12.8.1
 # Ubuntu 24.04, because the build needs CMake 3.25 and Boost 1.81.
 ARG BUILD_BASE=nvidia/cuda:${CUDA_VERSION}-devel-ubuntu24.04
-# "compiled", or "prebuilt" to take build/image/lucebox of this machine as it is (tests do).
+# "compiled", or "prebuilt" to take build/image/lucebox of this machine as it is (tests do). buildah 1.28,
+# that of Debian 12, does not follow the default to an earlier stage: it needs --build-arg BINARY=compiled.
 ARG BINARY=compiled
 
 FROM ${BUILD_BASE} AS compiled
