@@ -83,6 +83,7 @@ constexpr std::array options{
                "Beginnings of lines that change with every request: left out of system prompts, so that prefixes are found again."},
     OptionSpec{"drain", duration, "server", "8s", "0..", with_server, "How long requests may finish after SIGTERM."},
     OptionSpec{"log-level", choice, "log", "info", "debug|info|warning|error|off", "", "What is logged."},
+    OptionSpec{"log-prompts", boolean, "log", "false", "", with_server, "Log what clients ask, too: everything that people write, in clear text."},
     OptionSpec{"log-format", choice, "log", "text", "text|json", "", "How log lines look."},
 
     OptionSpec{"temperature", number, "sampling", "", "0..", with_sampling, "Randomness; 0 takes the best token."},

@@ -305,6 +305,23 @@ class Routes(Case):
         answer = self.chat("Think freely", thinking={"type": "enabled", "budget_tokens": 0}, max_tokens=20)
         self.assertNotIn("reasoning_content", answer["choices"][0]["message"])  # none, and not without limit
 
+    def test_forms_of_ill_will_are_refused_by_name(self):
+        many = {"enum": [f"value {i}" for i in range(50_000)]}
+        counts = {"type": "string", "pattern": "^((\\w{1,100} ?){1,100}){1,100}$"}
+
+        def schema(of):
+            return {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": of}}}
+        for field, body in (("response_format", schema(many)), ("grammar", {"grammar": "root ::= " + '[a-z]*"x" ' * 20_000}),
+                            ("response_format", schema(counts))):  # the last one is given up when it is followed
+            with self.subTest(field):
+                status, _, text = self.ask("/v1/chat/completions", {"messages": user("Think freely"), "max_tokens": 100, **body})
+                self.assertEqual(status, 400, text[:300])
+                error = json.loads(text)["error"]
+                self.assertTrue(error["param"].startswith(field), text[:300])
+                self.assertIn("Use fewer", error["message"])
+        stream = self.ask("/v1/chat/completions", {"messages": user("Think freely"), "stream": True, **schema(counts)})[2]
+        self.assertIn('"param":"response_format', stream[-500:])
+
     def test_neg_1_nulls_are_absent(self):
         scalars = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "stream", "seed", "stop", "n", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs",
                    "user", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stream_options", "logit_bias", "reasoning_effort", "metadata", "store", "service_tier")

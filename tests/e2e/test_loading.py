@@ -100,6 +100,11 @@ class Running(unittest.TestCase):
         self.assertNotEqual(got.returncode, 0)
         self.assertIn(str(port), got.stderr)
 
+    def test_that_prompts_are_logged_is_warned_of_at_start(self):
+        for asked in (False, True):
+            got = subprocess.run([BINARY, "serve", "--port", "0", "--model", "/gone.gguf"] + asked * ["--log-prompts"], capture_output=True, text=True, timeout=20)
+            self.assertEqual("warning prompts are logged" in got.stderr, asked, got.stderr)
+
     def test_a_stream_tells_that_it_lives_while_a_long_prompt_is_read(self):
         with Server("--context", "4096", "--threads", "1") as server:
             body = json.dumps({"messages": [{"role": "user", "content": "word " * 3500}], "stream": True,

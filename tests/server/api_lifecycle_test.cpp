@@ -253,6 +253,25 @@ TEST_F(ApiLifecycle, AFloodOfPromptsIsRefusedNotQueuedForEver) {
     EXPECT_EQ(second.response().status, 200);
 }
 
+TEST_F(ApiLifecycle, TheAccessLogHoldsPromptsOnlyIfAsked) {
+    backend->script = [](FakeBackend::Submission& s) { s.token('x', "answer"); s.finish(1); };
+    for (const bool asked : {false, true}) {
+        options.logs_prompts = asked;
+        start();
+        testing::internal::CaptureStderr();
+        EXPECT_EQ(chat(R"("user":"a secret\nforged line")").status, 200);
+        EXPECT_EQ(chat(R"("user":"secret","n":"not a number")").status, 400);
+        EXPECT_EQ(get("/v1/models?word=secret").status, 200);
+        server->stop();
+        const std::string log = testing::internal::GetCapturedStderr();
+        EXPECT_THAT(log, testing::HasSubstr("POST /v1/chat/completions 200"));
+        EXPECT_EQ(log.find("secret") != std::string::npos, asked) << log;
+        EXPECT_EQ(log.find("\"content\":\"Hi\"") != std::string::npos, asked) << log;
+        EXPECT_THAT(log, testing::Not(testing::HasSubstr("answer")));
+        EXPECT_EQ(std::ranges::count(log, '\n'), 3) << log;
+    }
+}
+
 TEST_F(ApiLifecycle, RoutesMayOutliveTheApi) {
     start();
     api.reset();

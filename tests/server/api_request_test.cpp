@@ -1,5 +1,8 @@
 #include "server/api/request.h"
 
+#include "base/cpu_time.h"
+
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -103,6 +106,17 @@ TEST(RequestJson, RefusesWhatWouldBeCostly) {
     EXPECT_FALSE(accepts(R"([{"a":1,"b":2},{"a":1,"b":2},{"a":1}])"));
     EXPECT_TRUE(accepts(R"(["{[:{[:{[:{[:\"{[{[:::::"])")); // brackets in strings are text
     EXPECT_FALSE(std::holds_alternative<Json>(parse_json(std::string(1'000'000, '['))));
+    // Each new key is compared with all before it in its object.
+    std::string object = "{", objects = "[";
+    for (int i = 0; i < 4096; ++i) object += fmt::format("{}\"k{}\":0", i ? "," : "", i);
+    object += "}";
+    for (int i = 0; i < 60; ++i) objects += (i ? "," : "") + object;
+    const auto begin = thread_cpu_time();
+    EXPECT_TRUE(std::holds_alternative<Json>(parse_json(object)));
+    EXPECT_FALSE(std::holds_alternative<Json>(parse_json(objects + "]")));
+#ifndef LUCEBOX_SANITIZED
+    EXPECT_LT(thread_cpu_time() - begin, std::chrono::milliseconds(200)); // the honest one takes 30
+#endif
 }
 
 TEST(ChatRequest, HasTheDocumentedDefaults) {

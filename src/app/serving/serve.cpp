@@ -160,6 +160,8 @@ Status serve(const Invocation& invocation) {
 
     LUCEBOX_TRY(server::ServerOptions settings, server_options(options));
     server::ApiOptions api_options;
+    api_options.logs_prompts = options.boolean("log-prompts");
+    if (api_options.logs_prompts) log_warning("prompts are logged in clear text, whoever sends them; --log-prompts=false leaves them out");
     api_options.needs_key = !settings.access.api_keys.empty();
     api_options.model_name = options.text("model-name");
     api_options.default_tokens = static_cast<std::size_t>(options.integer("default-max-tokens"));

@@ -88,7 +88,9 @@ void Api::State::note_usage(const std::string& request_id, const Usage& usage) {
     usages[request_id] = usage;
 }
 
-// Who, what, how it ended and what it cost; never what was said.
+constexpr std::size_t kMostLoggedBytes = 16 * 1024; // of a prompt; the log itself escapes what would forge lines
+
+// Who, what, how it ended and what it cost; what was said only if the operator wants that.
 void Api::State::observe(const ExchangeRecord& record) {
     metrics.add_request(route_label(record.request, endpoints), record.status);
     if (record.request == nullptr)
@@ -102,9 +104,14 @@ void Api::State::observe(const ExchangeRecord& record) {
             usages.erase(usage);
         }
     }
-    log_info("access {} {} {} {} {} B {} ms id={}{}{}", record.request->remote_address, record.request->method,
+    std::string asked;
+    if (options.logs_prompts && !record.request->body.empty()) {
+        const std::string_view body = record.request->body;
+        asked = fmt::format(" asked={}{}", body.substr(0, kMostLoggedBytes), body.size() > kMostLoggedBytes ? "..." : "");
+    }
+    log_info("access {} {} {} {} {} B {} ms id={}{}{}{}", record.request->remote_address, record.request->method,
              record.request->path, record.status, record.bytes, record.duration.count(), record.request->id, tokens,
-             record.disconnected ? " disconnected" : "");
+             record.disconnected ? " disconnected" : "", asked);
 }
 
 Api::Api(ApiOptions options) : state_(std::make_shared<State>(std::move(options))) {

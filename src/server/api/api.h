@@ -46,6 +46,7 @@ struct ApiOptions {
     std::filesystem::path host_info = "/opt/lucebox-hub/HOST_INFO";   // JSON
     std::string host_facts;                                           // JSON, for where that file has none
     bool needs_key = false;                                           // only reported
+    bool logs_prompts = false;                                        // the access log holds what was asked
     std::size_t body_bytes = 0;                                       // only reported
 };
 

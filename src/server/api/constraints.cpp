@@ -9,6 +9,11 @@ namespace {
 
 constexpr std::array kCombining{"additionalProperties", "patternProperties", "unevaluatedProperties", "propertyNames", "$ref", "anyOf", "oneOf", "not", "if"};
 
+// A key that is known to be new: [] would look for it among all.
+void append(Json& object, const std::string& key, Json value) {
+    object.get_ref<Json::object_t&>().emplace_back(key, std::move(value));
+}
+
 // References count from the root of the schema they were written for; it now stands at `place` of a larger one.
 Json moved(const Json& schema, const std::string& place) {
     if (schema.is_array()) {
@@ -20,7 +25,7 @@ Json moved(const Json& schema, const std::string& place) {
     Json result = Json::object();
     for (const auto& [key, value] : schema.items()) {
         const bool is_reference = key == "$ref" && value.is_string() && value.get_ref<const std::string&>().starts_with("#");
-        result[key] = is_reference ? Json("#" + place + value.get<std::string>().substr(1)) : moved(value, place);
+        append(result, key, is_reference ? Json("#" + place + value.get<std::string>().substr(1)) : moved(value, place));
     }
     return result;
 }
@@ -39,9 +44,13 @@ Json closed(const Json& schema) {
     for (const auto& [key, value] : schema.items()) {
         const bool is_data = key == "enum" || key == "const" || key == "default" || key == "examples";
         const bool is_map = value.is_object() && (key == "properties" || key == "$defs" || key == "definitions"); // names to schemas
-        if (is_map)
-            for (const auto& [name, inner] : value.items()) result[key][name] = closed(inner);
-        if (!result.contains(key)) result[key] = is_data || is_map ? value : closed(value);
+        if (is_map) {
+            Json map = Json::object();
+            for (const auto& [name, inner] : value.items()) append(map, name, closed(inner));
+            append(result, key, std::move(map));
+        } else {
+            append(result, key, is_data ? value : closed(value));
+        }
     }
     const auto properties = schema.find("properties");
     const bool names_them = properties != schema.end() && properties->is_object() && !properties->empty();

@@ -11,7 +11,7 @@ namespace {
 // What the limits bound, counted without building anything. Malformed text is left for the parser to explain.
 std::optional<std::string> beyond_limits(std::string_view text, const JsonLimits& limits) {
     std::vector<std::size_t> keys_at_depth;
-    std::size_t keys = 0;
+    std::size_t keys = 0, comparisons = 0;
     bool in_string = false;
     for (std::size_t i = 0; i < text.size(); ++i) {
         const char c = text[i];
@@ -29,6 +29,8 @@ std::optional<std::string> beyond_limits(std::string_view text, const JsonLimits
         if (c != ':' || keys_at_depth.empty()) continue;
         if (++keys_at_depth.back() > limits.keys_per_object)
             return fmt::format("has an object of more than {} keys", limits.keys_per_object);
+        comparisons += keys_at_depth.back();
+        if (comparisons > limits.comparisons) return "has too many keys in large objects";
         if (++keys > limits.keys) return fmt::format("has more than {} keys", limits.keys);
     }
     return std::nullopt;

@@ -23,6 +23,7 @@ struct JsonLimits {
     std::size_t depth = 96;
     std::size_t keys_per_object = 4096;
     std::size_t keys = 262'144;
+    std::size_t comparisons = 10'000'000; // of keys, over all objects: 35 ms
 };
 Answer<Json> parse_json(std::string_view text, const JsonLimits& limits = {});
 
