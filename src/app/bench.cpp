@@ -4,6 +4,7 @@
 // repeated; median, fastest and slowest are shown. A decode step must read every weight, the keys and values of its
 // context and the recurrent state once: its bytes a second, as a share of what a kernel that only reads reaches on the
 // same device, is how close to the machine's limit it runs. All times are the wall's, from call to result.
+#include "app/bench_cycle.h"
 #include "app/bench_measure.h"
 #include "app/bench_speculation.h"
 #include "app/report_file.h"
@@ -132,7 +133,9 @@ Status bench(const Invocation& invocation) {
     const Options& options = invocation.options;
     if (!invocation.operands.empty()) {
         if (invocation.operands[0] == "speculation") return bench_speculation(options);
-        return Error{ErrorKind::usage, fmt::format("bench has no part '{}'", invocation.operands[0]), "lucebox bench, or lucebox bench speculation"};
+        if (invocation.operands[0] == "cycle") return bench_cycle(options);
+        return Error{ErrorKind::usage, fmt::format("bench has no part '{}'", invocation.operands[0]),
+                     "lucebox bench, lucebox bench speculation, or lucebox bench cycle"};
     }
     const auto begin = Clock::now();
     LUCEBOX_TRY(const std::size_t context, longest(options));

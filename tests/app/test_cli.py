@@ -61,6 +61,8 @@ class Errors(unittest.TestCase):
         self.assertIn("--out", self.refused(64, "logits", "--model", LLAMA, "--tokens", "x"))
         self.assertIn("--prompt", self.refused(64, "generate", "--model", LLAMA))
         self.assertIn("--device", self.refused(64, "bench", "--model", LLAMA, "--device", "tpu"))
+        self.assertIn("needs a draft", self.refused(64, "bench", "cycle", "--model", LLAMA, "--draft", "none"))
+        self.assertIn("2 to 64 rows", self.refused(64, "bench", "cycle", "--model", LLAMA, "--rows", "65"))
         self.assertIn("top-p", self.refused(64, "generate", "--model", LLAMA, "--prompt", "x", "--top-p", "2"))
 
     def test_a_configuration_file_with_a_mistake_is_named_with_its_line(self):
@@ -176,6 +178,17 @@ class Answers(unittest.TestCase):
         self.assertEqual("".join(got["pieces"]), "hello")
         from_stdin = run("tokenize", "--model", LLAMA, "--json", stdin="hello")
         self.assertEqual(json.loads(from_stdin.stdout), got)
+
+    def test_bench_cycle_times_what_a_speculative_step_consists_of(self):
+        folder = ORACLES / "dflash-qwen3"
+        got = self.json("bench", "cycle", "--model", folder / "model.gguf", "--draft", folder / "draft.gguf",
+                        "--prompt-tokens", "20", "--repetitions", "1", "--rows", "4,12")
+        shapes = {cycle["shape"]: cycle for cycle in got["cycles"]}
+        self.assertIn("tree of 12", shapes)
+        for cycle in shapes.values():
+            self.assertGreater(cycle["ms"]["median"], cycle["draft_ms"]["min"])
+            self.assertAlmostEqual(cycle["over_plain"], cycle["ms"]["median"] / got["plain_step_ms"]["median"], places=6)
+        self.assertEqual([line["tokens"] for line in got["accepted"]][:2], [2, 3])
 
     def test_bench_prints_speed_spread_and_share_of_bandwidth(self):
         got = self.json("bench", "--model", LLAMA, "--prompt-tokens", "20", "--decode-tokens", "5", "--repetitions", "3")
