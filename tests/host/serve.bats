@@ -169,6 +169,10 @@ setup() { new_machine; a_model; }
 }
 @test "an index for the default model is named, and what is in it is not told" { PIP_INDEX_URL=https://me:secret@mirror.example/simple lucebox models download; exits 0; docker_run; has_words -e PIP_INDEX_URL; has_no_word '*secret*'; }
 @test "a mirror is told to the container" { HF_ENDPOINT=https://mirror.example lucebox models download; exits 0; docker_run; has_words -e HF_ENDPOINT=https://mirror.example; }
+@test "at a terminal the program gets it" {
+    python3 -c 'import os, pty, sys; os.environ["PATH"] = sys.argv[1]; pty.spawn([sys.argv[2], "models", "list"])' "$MACHINE_PATH" "$LUCEBOX" </dev/null >/dev/null
+    docker_run; has_words -it
+}
 @test "files that are named are shown to the container, read-only" {
     mkdir -p "$HOME/my files"; cd "$HOME/my files"
     local part; for part in 1 2; do touch "big-0000$part-of-00002.gguf"; done; touch 'one file.gguf' list
