@@ -94,6 +94,11 @@ wait_for_docker() {
 
 # The server sees the folder read-only, so it could not fetch one itself. Starting again will not help: systemd should not.
 require_a_model() {
+    local word
+    for word in "${REST[@]}"; do
+        word=${word#--model=}
+        if [[ $word == *.gguf && -f $word ]]; then return 0; fi # named, and shown to the container by itself
+    done
     [ -z "$(find -L "$MODELS" -maxdepth 4 -name '*.gguf' -type f -print -quit 2>/dev/null)" ] || return 0
     error "there is no model in $MODELS"
     hint 'lucebox models download               fetches the default one'

@@ -184,7 +184,9 @@ setup() { new_machine; a_model; }
     has_words lucebox run "--model=$HOME/my files/big-00001-of-00002.gguf" --prompt list
     for part in 1 2; do has_words --mount "type=bind,source=$HOME/my files/big-0000$part-of-00002.gguf,target=$HOME/my files/big-0000$part-of-00002.gguf,readonly"; done
     lucebox serve --model "$HOME/.local/share/lucebox/models/m.gguf"; docker_run; has_words serve --model /models/m.gguf
-    lucebox serve --model 'one file.gguf'; docker_run; has_words serve --model "$HOME/my files/one file.gguf"
+    rm -r "$HOME/.local"
+    lucebox serve --model 'one file.gguf'; exits 0; docker_run; has_words serve --model "$HOME/my files/one file.gguf"
+    lucebox serve --model=nowhere.gguf; exits 78; says 'there is no model in'
 }
 @test "a report comes back to where it was wished" {
     cat >"$BATS_TEST_TMPDIR/bin/docker2" <<'END'
