@@ -31,6 +31,7 @@ COPY image/build-packages.sh /tmp/
 RUN /tmp/build-packages.sh layout
 WORKDIR /src
 COPY image image
+COPY models models
 COPY build/image/lucebox /out/lucebox
 ARG GIT_SHA=""
 ARG IMAGE_TAG=""

@@ -64,6 +64,7 @@ def build_image():
     shutil.rmtree(context, ignore_errors=True)
     os.makedirs(os.path.join(context, "build/image"))
     shutil.copytree(os.path.join(REPOSITORY, "image"), os.path.join(context, "image"))
+    shutil.copytree(os.path.join(REPOSITORY, "models"), os.path.join(context, "models"))
     subprocess.run(["strip", "--strip-unneeded", "-o", os.path.join(context, "build/image/lucebox"), BINARY], check=True)
     container.buildah("build", "--quiet", "--format", "docker", "--layers=false", "--build-arg", "BUILD_BASE=localhost/lucebox-base",
                       "--build-arg", "BINARY=prebuilt", "--build-arg", f"GIT_SHA={SHA}", "--build-arg", f"IMAGE_TAG={TAG}",
@@ -138,6 +139,11 @@ class Files(unittest.TestCase):
                 self.assertEqual(status.st_mode & 0o6000, 0, name)
                 if os.path.join(folder, name).removeprefix(image.root) not in ("/tmp", "/models"):
                     self.assertEqual(status.st_mode & 0o002, 0, name)
+
+    def test_cards_and_the_default_models_draft_are_there(self):
+        cards = os.listdir(REPOSITORY + "/models/cards")
+        self.assertEqual(sorted(os.listdir(image.root + "/opt/lucebox-hub/share/model_cards")), sorted(cards))
+        self.assertEqual(os.listdir(image.root + "/usr/share/lucebox/models"), ["SmolLM2-135M-Instruct.dflash.gguf"])
 
     def test_certificates_are_there(self):
         self.assertGreater(os.path.getsize(image.root + "/etc/ssl/certs/ca-certificates.crt"), 100_000)
@@ -255,6 +261,7 @@ class Manners(unittest.TestCase):
         headers, props = self.get("/props")
         with open(os.path.join(REPOSITORY, "docs/props.schema.json")) as file:
             self.assertEqual(schema.problems(props, json.load(file)), [])
+        self.assertEqual(props["model"]["draft"]["path"], "/usr/share/lucebox/models/SmolLM2-135M-Instruct.dflash.gguf")
         self.assertEqual(props["build"]["git_sha"], SHA)
         self.assertEqual(props["build"]["image_tag"], TAG)
         self.assertEqual(props["build"]["build_time"], TIME)
