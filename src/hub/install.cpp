@@ -86,7 +86,7 @@ Status make_cache(const fs::path& cache) {
     fs::create_directories(cache, error);
     if (error || ::access(cache.c_str(), W_OK) != 0) {
         auto failure = io_error("write to the model cache", cache, error ? error.value() : errno);
-        failure.hint = "set XDG_CACHE_HOME to a folder that can be written, or give a model file with --model FILE";
+        failure.hint = "set LUCEBOX_CACHE to a folder that can be written, or give a model: --model FILE; to a container: -v FOLDER:/models";
         return failure;
     }
     return Ok{};
@@ -104,7 +104,7 @@ Status check_space(const Model& model, const HubSettings& settings) {
     return Error{ErrorKind::io,
                  fmt::format("{} needs {} in {}, where {} are free", model.name, human_bytes(needed),
                              settings.cache.string(), human_bytes(space.available)),
-                 "make room, or set XDG_CACHE_HOME to a larger disk"};
+                 "make room, or set LUCEBOX_CACHE to a folder on a larger disk"};
 }
 
 // Deletes what does not have its hash: it could not be continued, and would fail again.

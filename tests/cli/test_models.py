@@ -219,6 +219,13 @@ class Presets(ModelsHome):
         for words in ("model 2 (evil) is left out: target: 'me/../x'", "model 3 (half) is left out: licence is missing", "model 4 is left out: it is no object",
                       "model 5 (short) is left out: target: sha256"):
             self.assertIn(words, done.stderr)
+        with open(os.path.join(os.path.dirname(MODEL), "../../../../docs/container.md")) as page:
+            example = page.read().split("```json\n")[1].split("```")[0]
+        with open(path, "w") as file:
+            file.write(example)
+        done = self.lucebox("models", environment={"LUCEBOX_REGISTRY": path})
+        self.assertEqual(done.stderr, "")
+        self.assertIn("8B, chat", done.stdout)
         for text in ("{", "{}", ""):
             with open(path, "w") as file:
                 file.write(text)

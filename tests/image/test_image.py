@@ -50,7 +50,7 @@ def base_image():
     archive, note = os.path.join(WORK, "base.tar"), os.path.join(WORK, "base.packages")
     if not os.path.exists(archive) or not os.path.exists(note) or pathlib.Path(note).read_text() != packages:
         subprocess.run(["mmdebstrap", "--quiet", "--variant=essential", f"--include={packages}", "bookworm", archive + ".new"],
-                       check=True, capture_output=True, timeout=200)
+                       check=True, capture_output=True, timeout=600)
         os.rename(archive + ".new", archive)
         with open(note, "w") as file:
             file.write(packages)
@@ -69,7 +69,7 @@ def build_image():
     container.buildah("build", "--quiet", "--format", "docker", "--layers=false", "--build-arg", "BUILD_BASE=localhost/lucebox-base",
                       "--build-arg", "BINARY=prebuilt", "--build-arg", f"GIT_SHA={SHA}", "--build-arg", f"IMAGE_TAG={TAG}",
                       "--build-arg", f"BUILD_TIME={TIME}", "--file", os.path.join(REPOSITORY, "Dockerfile"), "--tag", "localhost/lucebox-hub:cuda12",
-                      context, timeout=200)
+                      context, timeout=600)
 
 
 def setUpModule():
@@ -198,6 +198,13 @@ class Entry(unittest.TestCase):
         done = image.run("serve", "--port", str(free_port()), "--model", "no-such-model", environment=["LUCEBOX_DEVICE=cpu"])
         self.assertNotEqual(done.returncode, 0)
         self.assertIn("no-such-model", done.stderr)
+
+    def test_a_folder_without_a_model_says_how_to_give_one(self):
+        folder = os.path.join(WORK, "empty")
+        os.makedirs(folder, exist_ok=True)
+        done = image.run("serve", "--port", str(free_port()), environment=["LUCEBOX_DEVICE=cpu", "PIP_INDEX_URL=http://127.0.0.1:1/"], mounts=[(folder, "/models", False)])
+        self.assertEqual(done.returncode, 74, done.stderr)
+        self.assertIn("-v FOLDER:/models", done.stderr)
 
     def test_no_gpu_is_explained_in_three_lines(self):
         if not computes_on_gpus():

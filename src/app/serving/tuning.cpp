@@ -47,10 +47,9 @@ void tune(engine::Options& engine_options, const Options& options) {
     engine_options.wish = [](std::string_view device, const compute::DeviceMemory& memory) {
         if (device.starts_with("CPU")) return engine::Wish{};
         std::uint64_t bytes = memory.total;
-        if (bytes == 0) { // the driver may still tell
-            const hub::GpuList seen = hub::find_gpus();
-            if (!seen.gpus.empty()) bytes = seen.gpus.front().vram_mib.value_or(0) << 20;
-        }
+        const hub::GpuList seen = hub::find_gpus();
+        if (bytes == 0 && !seen.gpus.empty()) bytes = seen.gpus.front().vram_mib.value_or(0) << 20; // the driver may still tell
+        if (seen.gpus.size() > 1) log_warning("{} GPUs are visible, and one is used; CUDA_VISIBLE_DEVICES, or lucebox serve --gpus N on the host, chooses", seen.gpus.size());
         return wish_of(plan_for_card(bytes >> 20, hub::runs_under_wsl2()), bytes);
     };
 }
