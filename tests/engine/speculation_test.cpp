@@ -177,6 +177,41 @@ TEST(EngineSpeculation, TextThatIsHeldToAFormIsTheSameAsWithoutGuesses) {
     }
 }
 
+TEST(EngineSpeculation, AThoughtEndsAtTheSameTokenAsWithoutGuesses) {
+    const std::vector<TokenId> closing{40, 41, 42};
+    std::vector<Request> all;
+    for (const std::size_t budget : {0u, 1u, 13u, 30u}) {
+        for (const float soft : {0.0F, 0.02F}) {
+            Request request = requests()[all.size() % 4];
+            request.reasoning = Reasoning{"</think>", budget, closing, soft};
+            if (all.size() % 3 == 1) request.grammar = *text::Grammar::from_gbnf("root ::= [0-9]{4} \"and so on, \" [a-f]*");
+            all.push_back(std::move(request));
+        }
+    }
+    Client plain(options("off", false));
+    const auto expected = plain.ask(all);
+    std::size_t hard = 0, soft = 0;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        const Finished& finished = expected[i].finished;
+        ASSERT_LE(finished.reasoning_tokens, *all[i].reasoning->budget + closing.size());
+        (finished.reasoning_close == ReasoningClose::hard ? hard : soft) += 1;
+        if (finished.reasoning_close == ReasoningClose::hard) {
+            EXPECT_EQ(finished.reasoning_tokens, *all[i].reasoning->budget + closing.size());
+        }
+    }
+    EXPECT_GT(hard, 0u);
+    EXPECT_GT(soft, 0u);
+    for (const auto& [speculation, draft] : {std::pair{"chain:7", false}, {"auto", true}, {"tree:22", true}}) {
+        Client client(options(speculation, draft));
+        const auto got = client.ask(all);
+        for (std::size_t i = 0; i < all.size(); ++i) {
+            expect_same(got[i], expected[i], std::string(speculation) + " " + std::to_string(i));
+            EXPECT_EQ(got[i].finished.reasoning_tokens, expected[i].finished.reasoning_tokens);
+            EXPECT_EQ(got[i].finished.reasoning_close, expected[i].finished.reasoning_close);
+        }
+    }
+}
+
 TEST(EngineSpeculation, StopStringsAndLimitsEndTheTextAtTheSamePlace) {
     Request request = requests()[0];
     Client plain(options("off", false));
