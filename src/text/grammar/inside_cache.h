@@ -20,6 +20,7 @@ struct TokensInside {
     // Of a loop: those tokens with the iterations that they begin, fewest first. Whether these may be several: then nothing here holds.
     std::vector<std::pair<std::uint16_t, std::int32_t>> begun;
     bool ambiguous = false;
+    std::vector<std::vector<std::uint64_t>> few; // masks of the tokens that begin at most so many, where those are few and the tokens many
     // Trie nodes in front of which the rule may end, by their byte: behind most rules only a few bytes may come, and the text
     // of a string may end anywhere.
     std::vector<std::uint32_t> exits;
@@ -27,7 +28,7 @@ struct TokensInside {
     std::array<std::uint32_t, 257> exits_of{}; // exits[exits_of[b]..exits_of[b + 1]] have the byte b
 
     std::size_t bytes() const {
-        return mask.size() * 8 + begun.size() * sizeof begun[0] + exits.size() * 4 + left.size() * 2 + sizeof *this + 128;
+        return mask.size() * (1 + few.size()) * 8 + begun.size() * sizeof begun[0] + exits.size() * 4 + left.size() * 2 + sizeof *this + 128;
     }
 };
 

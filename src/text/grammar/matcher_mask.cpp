@@ -8,6 +8,7 @@ namespace lucebox::text {
 namespace {
 
 constexpr std::size_t most_insides = 64, most_masks = 256;
+constexpr std::size_t few_iterations = 12, many_tokens = 4096; // of a loop: below these a mask is put together token by token
 constexpr std::size_t most_shared_nodes = 128; // of a rule that is looked for among those of other grammars; the text of a string has about fifty
 // Places where hardly any token fits (the letters of thirty names, say) are followed together rather than kept apart.
 constexpr std::size_t narrow_bytes = 16, many_narrow = 4;
@@ -170,6 +171,13 @@ const TokensInside& GrammarMatcher::inside(State local, Place place) {
             exits.emplace_back(child, static_cast<std::uint16_t>(states_[reached].left));
     });
     sort_by(result.begun, [](const auto& one) { return one.first; });
+    if (result.begun.size() > many_tokens) {
+        std::vector<std::uint64_t> up_to_here(result.mask.size(), 0);
+        for (auto next = result.begun.begin(); result.few.size() <= few_iterations; result.few.push_back(up_to_here)) {
+            for (; next != result.begun.end() && next->first <= result.few.size(); ++next)
+                up_to_here[static_cast<std::size_t>(next->second) / 64] |= std::uint64_t{1} << (next->second % 64);
+        }
+    }
     sort_by(exits, [&](const auto& one) { return nodes[one.first].byte; });
     for (const auto& [exit, left] : exits) {
         ++result.exits_of[nodes[exit].byte + 1u];
@@ -188,13 +196,19 @@ void GrammarMatcher::add_inside(const TokensInside& inside, std::uint64_t most, 
     const auto too_many = std::upper_bound(inside.begun.begin(), inside.begun.end(), most, [](std::uint64_t count, const auto& one) { return count < one.first; });
     const std::span fitting(inside.begun.begin(), too_many), others(too_many, inside.begun.end());
     work_ += mask.size() / 16 + std::min(fitting.size(), others.size()) / 8;
-    if (fitting.size() < others.size()) { // the shorter way
+    const auto add_all = [&](std::span<const std::uint64_t> tokens) {
+        for (std::size_t i = 0; i < mask.size(); ++i) mask[i] |= tokens[i];
+    };
+    if (most < inside.few.size()) return add_all(inside.few[most]);
+    // The shortest way: all at once, one by one, or all but some.
+    if (others.empty() && (fitting.empty() || fitting.size() > mask.size())) return add_all(inside.mask);
+    if (fitting.size() <= std::max(others.size(), mask.size())) {
         for (const auto& [iterations, token] : fitting) mask[word(token)] |= bit(token);
         return;
     }
     std::vector<std::uint64_t> allowed = inside.mask;
     for (const auto& [iterations, token] : others) allowed[word(token)] &= ~bit(token);
-    for (std::size_t i = 0; i < mask.size(); ++i) mask[i] |= allowed[i];
+    add_all(allowed);
 }
 
 // Adds the tokens that may come at the places of a group.
