@@ -33,7 +33,7 @@ TEST(File, atomic_write_replaces_the_content_and_leaves_no_temporary) {
 
 TEST(File, atomic_write_keeps_permissions_and_links) {
     namespace fs = std::filesystem;
-    const auto folder = scratch("lucebox-atomic");
+    const auto folder = scratch("lucebox-atomic-links");
     fs::remove_all(folder);
     fs::create_directories(folder);
     const auto bytes = [](std::string_view text) { return std::as_bytes(std::span(text)); };
