@@ -101,6 +101,8 @@ def run_streams(server, count, tokens):
     good = [result for result in results if isinstance(result, Stream)]
     for error in errors[:3]:
         print(f"  error: {error}")
+    if not good:
+        return False
     print(f"  {len(good)} of {count} streams finished in {seconds:.1f} s, {sum(one.tokens for one in good) / seconds:.1f} tokens/s in all")
     begin, end = max(one.begin for one in good), min(one.end for one in good)
     fair = begin < end
