@@ -141,8 +141,10 @@ std::size_t Speculator::probe_interval(std::size_t rows) const {
 void Speculator::run_draft(std::span<const Ask> asks) {
     blocks_.clear();
     std::size_t deepest = 0;
+    bool any_form = false; // which forbids some candidates: then more are asked for
     for (const Ask& ask : asks) {
         if (!state(ask.sequence).drafting) continue;
+        any_form = any_form || ask.form;
         blocks_.push_back({ask.sequence, ask.last});
         deepest = std::max(deepest, std::min(ask.depth, speculation_.budget));
     }
@@ -150,7 +152,7 @@ void Speculator::run_draft(std::span<const Ask> asks) {
     const std::size_t depth = std::min(deepest, draft_->block() - 1);
     const bool wide = automatic() || (speculation_.mode == Mode::tree && speculation_.budget > draft_->block() - 1);
     const auto start = Clock::now();
-    draft_->propose(blocks_, depth, wide ? draft_width : 1);
+    draft_->propose(blocks_, depth, !wide ? 1 : any_form ? compute::max_top_k : draft_width);
     const double seconds = since(start);
     draft_seconds_ = draft_seconds_ == 0 ? seconds : 0.9 * draft_seconds_ + 0.1 * seconds;
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
