@@ -124,7 +124,7 @@ Status Engine::State::open_draft() {
 
 Status Engine::State::load_draft() {
     if (!options.draft.empty()) {
-        const Status opened = open_draft();
+        Status opened = open_draft();
         if (!opened && !options.draft_may_not_fit) return opened;
         if (!opened) log_warning("the draft {} is not used: {}", options.draft.string(), opened.error().message);
     }

@@ -23,6 +23,7 @@ constexpr std::array architectures{
 
 std::vector<std::string_view> known_architectures() {
     std::vector<std::string_view> names;
+    names.reserve(std::size(architectures));
     for (const Architecture& architecture : architectures) names.push_back(architecture.name);
     return names;
 }

@@ -75,6 +75,7 @@ public:
 private:
     void start(std::vector<std::string>& words) {
         std::vector<char*> arguments;
+        arguments.reserve(words.size() + 1);
         for (std::string& word : words) arguments.push_back(word.data());
         arguments.push_back(nullptr);
         const pid_t parent = ::getpid();

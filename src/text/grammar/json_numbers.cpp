@@ -91,7 +91,7 @@ private:
     // What may follow; `first`: at least one digit must. Null: nothing can.
     ExpressionPointer fraction_digits(std::string_view low, bool tight_low, bool low_open, std::string_view high, bool tight_high,
                                       bool high_open, bool first) {
-        const auto any = b_.repeat(b_.bytes(digits('0', '9')), first ? 1 : 0, unlimited);
+        auto any = b_.repeat(b_.bytes(digits('0', '9')), first ? 1 : 0, unlimited);
         if (tight_low && low.empty() && !low_open) tight_low = false; // whatever follows is enough
         if (!tight_low && !tight_high) return any;
         if (tight_low && low.empty() && !tight_high) // more than what is written already

@@ -84,7 +84,7 @@ private:
         any_object_ = b_.new_rule();
         any_array_ = b_.new_rule();
         const auto entry = b_.sequence({string(), s(), b_.literal(":"), s(), b_.call(any_)});
-        const auto list = [&](ExpressionPointer item) {
+        const auto list = [&](const ExpressionPointer& item) {
             return b_.optional(b_.sequence({item, b_.repeat(b_.sequence({s(), b_.literal(","), s(), item}), 0, unlimited), s()}));
         };
         b_.define(any_object_, b_.sequence({b_.literal("{"), s(), list(entry), b_.literal("}")}));
