@@ -6,7 +6,7 @@ namespace lucebox::text {
 namespace {
 
 // A grammar that needs more alternatives at once than this loses the rest: hostile ones only.
-constexpr std::size_t most_places = 1024, slots = 4 * most_places;
+constexpr std::size_t most_places = 1024, closure_slots = 4 * most_places;
 // Beyond these the kept states are forgotten and met anew: about 20 MB.
 constexpr std::size_t most_states = 8192, most_frames = 200'000;
 // Steps of work; see first_allowance.
@@ -51,7 +51,7 @@ void GrammarMatcher::forget() {
     frames_.assign(2, {});
     frames_[bottom_frame].kind = Frame::Kind::bottom;
     frame_ids_.clear();
-    slots_.resize(slots);
+    slots_.resize(closure_slots);
     path_.assign(trie_->most_bytes() + 2, dead);
 }
 
@@ -88,7 +88,7 @@ void GrammarMatcher::add(std::uint32_t node, FrameId frame) {
     const Place place{node, frame};
     if (visited_.size() >= most_places) return;
     for (std::size_t i = mix(node, frame);; ++i) {
-        Slot& slot = slots_[i % slots];
+        Slot& slot = slots_[i % closure_slots];
         if (slot.closure == closure_ && slot.place == place) return;
         if (slot.closure == closure_) continue;
         slot = {place, closure_};
