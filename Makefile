@@ -83,7 +83,7 @@ cuda: packages
 # Every shape of speculation against plain decoding, at length. Takes hours.
 test-speculation: build models
 	@echo "==> 200 prompts of 512 tokens with ten shapes of speculation"
-	@$(BUILD)/tests/test_engine --gtest_also_run_disabled_tests --gtest_filter='*RealModelSpeculation.*'
+	@$(BUILD)/tests/test_engine --gtest_also_run_disabled_tests --gtest_filter='*RealModelSpeculationShape.*'
 
 clean:
 	rm -rf build
