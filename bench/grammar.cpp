@@ -1,10 +1,10 @@
 // What hostile schemas, patterns and grammars cost a request: compiling, and the masks of its tokens, until they are refused or
 // given up. The promise is 100 ms of CPU time. bench_grammar [MODEL.gguf]; without one, the default model's vocabulary.
 #include "../tests/text/hostile_grammars.h"
+#include "default_model.h"
 #include "gguf/model_file.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 
 namespace lucebox::text {
@@ -38,8 +38,4 @@ int run(const std::filesystem::path& model) {
 } // namespace
 } // namespace lucebox::text
 
-int main(int count, char** words) {
-    const char* home = std::getenv("HOME");
-    return lucebox::text::run(count > 1 ? std::filesystem::path(words[1])
-                                        : std::filesystem::path(home ? home : "") / ".cache/lucebox/models/SmolLM2-135M-Instruct.Q4_1.gguf");
-}
+int main(int count, char** words) { return lucebox::text::run(lucebox::model_of(count, words)); }

@@ -1,6 +1,7 @@
 // What holding an answer to a schema costs: building the vocabulary's tree, compiling a schema, and the mask of each token.
 // The promise is 50 us a token. bench_mask [MODEL.gguf]; without one, the default model's vocabulary from the cache.
 #include "base/cpu_time.h"
+#include "default_model.h"
 #include "gguf/model_file.h"
 #include "text/grammar/matcher.h"
 
@@ -8,7 +9,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdlib>
 #include <filesystem>
 #include <random>
 #include <vector>
@@ -123,8 +123,4 @@ int run(const std::filesystem::path& model) {
 } // namespace
 } // namespace lucebox::text
 
-int main(int count, char** words) {
-    const char* home = std::getenv("HOME");
-    return lucebox::text::run(count > 1 ? std::filesystem::path(words[1])
-                                        : std::filesystem::path(home ? home : "") / ".cache/lucebox/models/SmolLM2-135M-Instruct.Q4_1.gguf");
-}
+int main(int count, char** words) { return lucebox::text::run(lucebox::model_of(count, words)); }

@@ -15,7 +15,6 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <charconv>
 
 namespace lucebox::app {
 namespace {
@@ -23,20 +22,6 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::string text(const Spread& rate) { return fmt::format("{:>9.1f} tok/s  ({:.1f} to {:.1f})", rate.median, rate.low, rate.high); }
-
-Result<std::vector<std::size_t>> numbers(const Options& options, std::string_view name) {
-    std::vector<std::size_t> values;
-    for (const std::string& text : options.list(name)) {
-        std::size_t value = 0;
-        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-        if (error != std::errc{} || end != text.data() + text.size() || value == 0) {
-            return Error{ErrorKind::usage, fmt::format("--{}: '{}' is not a whole number above 0", name, text)};
-        }
-        values.push_back(value);
-    }
-    std::ranges::sort(values);
-    return values;
-}
 
 struct Line {
     std::size_t size;

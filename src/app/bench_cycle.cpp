@@ -27,10 +27,7 @@ struct Shape {
     bool tree = false;
 
     std::string name() const { return fmt::format("{} of {}", tree ? "tree" : "chain", rows); }
-    // A tree as drafts make them: a spine with a sibling beside every row.
-    std::int32_t parent(std::size_t row) const {
-        return static_cast<std::int32_t>(row) - (tree && row % 2 == 1 && row > 1 ? 2 : 1);
-    }
+    // Along the tree's spine.
     std::vector<std::int32_t> path(std::size_t accepted) const {
         std::vector<std::int32_t> path;
         for (std::size_t row = 0; row < rows && path.size() < accepted; row += tree && row > 0 ? 2 : 1) {
@@ -80,7 +77,7 @@ public:
 
     Result<Cycle> cycle(const Shape& shape, std::size_t accepted) {
         std::vector<model::Row> rows;
-        for (std::size_t i = 0; i < shape.rows; ++i) rows.push_back({model_.sequence, token(i), shape.parent(i), true});
+        for (std::size_t i = 0; i < shape.rows; ++i) rows.push_back({model_.sequence, token(i), parent_row(i, shape.tree), true});
         const std::vector<std::int32_t> path = shape.path(accepted);
         Cycle cycle;
         for (std::size_t i = 0; i < warm_up + repetitions_; ++i) {
@@ -127,13 +124,11 @@ std::vector<Shape> shapes_of(const std::vector<std::size_t>& rows, std::size_t b
 } // namespace
 
 Status bench_cycle(const Options& options) {
-    std::vector<std::size_t> rows;
-    for (const std::string& text : options.list("rows")) {
-        const int count = std::atoi(text.c_str());
-        if (count < 2 || count > compute::max_tree_rows) {
-            return Error{ErrorKind::usage, fmt::format("--rows: bench cycle verifies 2 to {} rows, not '{}'", compute::max_tree_rows, text)};
+    LUCEBOX_TRY(std::vector<std::size_t> rows, numbers(options, "rows"));
+    for (const std::size_t count : rows) {
+        if (count < 2 || count > static_cast<std::size_t>(compute::max_tree_rows)) {
+            return Error{ErrorKind::usage, fmt::format("--rows: bench cycle verifies 2 to {} rows, not '{}'", compute::max_tree_rows, count)};
         }
-        rows.push_back(static_cast<std::size_t>(count));
     }
     const auto prompt = static_cast<std::size_t>(options.integer("prompt-tokens"));
     const auto repetitions = 4 * static_cast<std::size_t>(options.integer("repetitions"));

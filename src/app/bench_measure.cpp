@@ -1,6 +1,9 @@
 #include "app/bench_measure.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <charconv>
 
 namespace lucebox::app {
 
@@ -9,6 +12,20 @@ Spread::Spread(std::vector<double> values) {
     median = values[values.size() / 2];
     low = values.front();
     high = values.back();
+}
+
+Result<std::vector<std::size_t>> numbers(const Options& options, std::string_view name) {
+    std::vector<std::size_t> values;
+    for (const std::string& text : options.list(name)) {
+        std::size_t value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        if (error != std::errc{} || end != text.data() + text.size() || value == 0) {
+            return Error{ErrorKind::usage, fmt::format("--{}: '{}' is not a whole number above 0", name, text)};
+        }
+        values.push_back(value);
+    }
+    std::ranges::sort(values);
+    return values;
 }
 
 Bench::Bench(LoadedModel& model, std::size_t rows, std::size_t repetitions)
@@ -63,11 +80,7 @@ Result<Spread> Bench::decoding(std::size_t count) {
 
 Result<Spread> Bench::step(std::size_t count, bool tree) {
     std::vector<model::Row> rows;
-    for (std::size_t i = 0; i < count; ++i) {
-        // A tree as drafts make them: a spine with a sibling beside every row.
-        const auto at = static_cast<std::int32_t>(i);
-        rows.push_back({model_.sequence, text_[i], tree && i % 2 == 1 && i > 1 ? at - 2 : at - 1, true});
-    }
+    for (std::size_t i = 0; i < count; ++i) rows.push_back({model_.sequence, text_[i], parent_row(i, tree), true});
     std::vector<double> times;
     for (std::size_t i = 0; i < 2 + 10 * repetitions_; ++i) {
         const auto start = Clock::now();

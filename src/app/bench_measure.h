@@ -21,6 +21,14 @@ struct Spread {
     nlohmann::ordered_json json() const { return {{"median", median}, {"min", low}, {"max", high}}; }
 };
 
+// The sizes that a list option names, ascending.
+Result<std::vector<std::size_t>> numbers(const Options& options, std::string_view name);
+
+// The row that a row of a step follows, -1 the first. A tree as drafts make them: a spine with a sibling beside every row.
+inline std::int32_t parent_row(std::size_t row, bool tree) {
+    return static_cast<std::int32_t>(row) - (tree && row % 2 == 1 && row > 1 ? 2 : 1);
+}
+
 // The measured model, with one sequence. `rows`: of a step of a prompt.
 class Bench {
 public:
