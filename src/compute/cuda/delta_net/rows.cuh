@@ -32,6 +32,23 @@ __device__ inline float4 fma4(float4 a, float4 b, float4 c) {
     return make_float4(__fmaf_rn(a.x, b.x, c.x), __fmaf_rn(a.y, b.y, c.y), __fmaf_rn(a.z, b.z, c.z), __fmaf_rn(a.w, b.w, c.w));
 }
 
+// Sixteen values of one column of M, as a lane has them: keys 32 r + 4 t + j.
+struct Column {
+    float4 m[4];
+};
+
+__device__ inline float column_dot(const Column& column, const float4 (&x)[4]) {
+    const float a = dot(column.m[0], x[0]), b = dot(column.m[1], x[1]), c = dot(column.m[2], x[2]), d = dot(column.m[3], x[3]);
+    return __fadd_rn(__fadd_rn(a, b), __fadd_rn(c, d));
+}
+
+// M = decay M + k e
+__device__ inline void column_update(Column& column, const float4 (&k)[4], float decay, float e) {
+    const float4 e4 = make_float4(e, e, e, e);
+#pragma unroll
+    for (int r = 0; r < 4; ++r) column.m[r] = fma4(k[r], e4, scaled(column.m[r], decay));
+}
+
 // decay = exp(a softplus(alpha + bias)), beta = sigmoid(beta). Not inlined: one copy, one set of bits.
 static __noinline__ __device__ float2 gates(float alpha, float beta, float a, float bias) {
     const float x = __fadd_rn(alpha, bias);

@@ -69,29 +69,6 @@ struct Mailbox {
     }
 };
 
-// Sixteen values of one column of M: keys 32 r + 4 t + j.
-struct Column {
-    float4 m[4];
-};
-
-__device__ inline float reduce_keys(float x) {
-#pragma unroll
-    for (int mask = 4; mask < 32; mask <<= 1) x = __fadd_rn(x, __shfl_xor_sync(~0u, x, mask));
-    return x;
-}
-
-__device__ inline float column_dot(const Column& column, const float4 (&x)[4]) {
-    const float a = dot(column.m[0], x[0]), b = dot(column.m[1], x[1]), c = dot(column.m[2], x[2]), d = dot(column.m[3], x[3]);
-    return __fadd_rn(__fadd_rn(a, b), __fadd_rn(c, d));
-}
-
-// M = decay M + k e
-__device__ inline void column_update(Column& column, const float4 (&k)[4], float decay, float e) {
-    const float4 e4 = make_float4(e, e, e, e);
-#pragma unroll
-    for (int r = 0; r < 4; ++r) column.m[r] = fma4(k[r], e4, scaled(column.m[r], decay));
-}
-
 template <bool CLUSTER, bool FIXED, int HEADS> class StepBlock {
 public:
     __device__ StepBlock(const Params& params, const StepSequence& sequence, const Layout& any, float* memory,

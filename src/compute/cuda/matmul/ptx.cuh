@@ -36,6 +36,11 @@ __device__ __forceinline__ std::uint32_t load_acquire(const std::uint32_t* at) {
 __device__ __forceinline__ void store_release(std::uint32_t* at, std::uint32_t value) {
     asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(at), "r"(value) : "memory");
 }
+// What this thread did, and the others before a barrier that it has passed, is there for those who see the count.
+__device__ __forceinline__ void add_release(std::uint32_t* at, std::uint32_t by) {
+    asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(at), "r"(by)
+                 : "memory");
+}
 // The 128 threads of a warpgroup, 0 or 1.
 __device__ __forceinline__ void warpgroup_sync(std::uint32_t warpgroup) {
     if (warpgroup == 0)

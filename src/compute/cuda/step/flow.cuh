@@ -19,7 +19,7 @@ template <int warps, class F>
 __device__ __forceinline__ void for_pieces_of_row(const Record& r, F&& f) {
     constexpr int threads = 32 * warps, each = piece_outputs / threads;
     const int thread = (own_thread() + consumers - 32 * r.first_warp) % consumers;
-    const int pieces = (r.outputs + piece_outputs - 1) / piece_outputs;
+    const int pieces = pieces_of(r.outputs);
     for (int piece = static_cast<int>(gridDim.x - 1 - blockIdx.x) + thread / threads * static_cast<int>(gridDim.x);
          piece < pieces; piece += static_cast<int>(gridDim.x) * (consumers / threads)) {
         f(0u, piece, piece * piece_outputs + thread % threads * each);
@@ -28,7 +28,7 @@ __device__ __forceinline__ void for_pieces_of_row(const Record& r, F&& f) {
 }
 template <class F>
 __device__ __forceinline__ void for_pieces_of_rows(const Record& r, std::uint32_t rows, F&& f) {
-    const int pieces = (r.outputs + piece_outputs - 1) / piece_outputs, thread = own_thread();
+    const int pieces = pieces_of(r.outputs), thread = own_thread();
     const std::uint32_t turns = (rows + consumer_warps - 1) / consumer_warps;
     const int first = (static_cast<int>(gridDim.x - 1 - blockIdx.x) + r.first_block) % static_cast<int>(gridDim.x);
     for (int item = first; item < pieces * static_cast<int>(turns); item += static_cast<int>(gridDim.x)) {

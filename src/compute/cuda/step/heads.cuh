@@ -33,7 +33,7 @@ static_assert(sizeof(HeadMemory) <= head_memory_bytes);
 // Of a head's state, a lane's two columns: keys 32 r + 4 (lane / 4) + j.
 struct HeadColumns {
     static constexpr int count = 2;
-    float4 m[count][4];
+    delta::Column at[count];
 
     __device__ __forceinline__ static int offset(int column, int r) {
         const int thread = own_thread();
@@ -44,14 +44,14 @@ struct HeadColumns {
         for (int c = 0; c < count; ++c)
 #pragma unroll
             for (int r = 0; r < 4; ++r)
-                m[c][r] = *reinterpret_cast<const float4*>(from + offset(c, r));
+                at[c].m[r] = *reinterpret_cast<const float4*>(from + offset(c, r));
     }
     __device__ __forceinline__ void store(float* to) const {
 #pragma unroll
         for (int c = 0; c < count; ++c)
 #pragma unroll
             for (int r = 0; r < 4; ++r)
-                *reinterpret_cast<float4*>(to + offset(c, r)) = m[c][r];
+                *reinterpret_cast<float4*>(to + offset(c, r)) = at[c].m[r];
     }
 };
 
@@ -99,7 +99,7 @@ public:
             prepare<true>(first, count);
             sync_consumers();
             if (first == 0 && !s.path && s.base_save != no_slot) columns_.store(saved(s.base_save));
-            if (first + count == s.rows && own_thread() == 0) add(heads_.read + key_head_); // all inputs are read
+            if (first + count == s.rows && own_thread() == 0) ptx::add_release(heads_.read + key_head_, 1); // all inputs are read
             for (int i = 0; i < count; ++i) {
                 if (s.path) {
                     advance<true>(i, true);
@@ -114,16 +114,11 @@ public:
             finish(first, count);
         }
         sync_consumers();
-        if (own_thread() == 0) add(r_.ready + head_);
+        if (own_thread() == 0) ptx::add_release(r_.ready + head_, 1);
         if (s.commit_now && s.rows > 0) columns_.store(state);
     }
 
 private:
-    // What this block's threads did before the last barrier is there for those who see the count.
-    __device__ __forceinline__ static void add(std::uint32_t* count) {
-        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count)
-                     : "memory");
-    }
     __device__ __forceinline__ float* saved(int slot) const {
         return p_.saves + static_cast<std::size_t>(head_ * max_saved_states + slot) * (head_dim * head_dim);
     }
@@ -239,11 +234,6 @@ private:
         for (int r = 0; r < 4; ++r)
             to[r] = *reinterpret_cast<const float4*>(from + r * 32 + lane_ / 4 * 4);
     }
-    __device__ __forceinline__ static float column_dot(const float4 (&column)[4], const float4 (&x)[4]) {
-        const float a = delta::dot(column[0], x[0]), b = delta::dot(column[1], x[1]), c = delta::dot(column[2], x[2]),
-                    d = delta::dot(column[3], x[3]);
-        return __fadd_rn(__fadd_rn(a, b), __fadd_rn(c, d));
-    }
     // Row i of the batch. Its outputs if `wanted`; the state behind it if `keep`.
     template <bool wanted>
     __device__ __forceinline__ void advance(int i, bool keep) {
@@ -252,13 +242,13 @@ private:
         float read[HeadColumns::count], answer[HeadColumns::count] = {};
 #pragma unroll
         for (int c = 0; c < HeadColumns::count; ++c)
-            read[c] = column_dot(columns_.m[c], k);
+            read[c] = delta::column_dot(columns_.at[c], k);
         if constexpr (wanted) {
             float4 q[4];
             load_keys(q, at_.q[i]);
 #pragma unroll
             for (int c = 0; c < HeadColumns::count; ++c)
-                answer[c] = column_dot(columns_.m[c], q);
+                answer[c] = delta::column_dot(columns_.at[c], q);
         }
 #pragma unroll
         for (int mask = 4; mask < 32; mask <<= 1)
@@ -272,12 +262,7 @@ private:
         for (int c = 0; c < HeadColumns::count; ++c) {
             const int column = (warp_ + c * consumer_warps) * 4 + lane_ % 4;
             const float e = __fmul_rn(gate.y, __fmaf_rn(-gate.x, read[c], at_.v[i][column]));
-            if (keep) {
-                const float4 e4{e, e, e, e};
-#pragma unroll
-                for (int r = 0; r < 4; ++r)
-                    columns_.m[c][r] = delta::fma4(k[r], e4, delta::scaled(columns_.m[c][r], gate.x));
-            }
+            if (keep) delta::column_update(columns_.at[c], k, gate.x, e);
             if (wanted && lane_ < 4) at_.out[i][column] = __fmaf_rn(gate.z, e, __fmul_rn(gate.x, answer[c]));
         }
     }
@@ -361,8 +346,7 @@ __device__ __forceinline__ void keep_inputs(const Record& r, const HeadsRecord& 
     }
     sync_consumers();
     if (thread < each)
-        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(r.ready + key_head + thread * p.key_heads)
-                     : "memory");
+        ptx::add_release(r.ready + key_head + thread * p.key_heads, 1);
 }
 
 // All heads, dealt out to all blocks.

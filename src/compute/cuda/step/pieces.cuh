@@ -107,8 +107,7 @@ __device__ __forceinline__ void count(std::uint32_t* at, std::uint32_t by = 1) {
                      : "memory");
     else
         __syncwarp();
-    if (thread % (32 * warps) == 0) asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(at), "r"(by)
-                                                 : "memory");
+    if (thread % (32 * warps) == 0) ptx::add_release(at, by);
 }
 
 __device__ __forceinline__ float4 add4(float4 a, float4 b) {
@@ -131,7 +130,7 @@ __device__ __forceinline__ float sum_over_lanes(float x) {
 // What the sums of a row are multiplied by. All lanes.
 __device__ __forceinline__ float row_factor(const RowScale& scale, std::uint32_t row) {
     if (!scale.squares) return 1.0f;
-    const int pieces = (scale.width + piece_outputs - 1) / piece_outputs, lane = own_thread() % 32;
+    const int pieces = pieces_of(scale.width), lane = own_thread() % 32;
     const float* const squares = scale.squares + row * most_pieces;
     const float sum = sum_over_lanes(__fadd_rn(lane < pieces ? __ldcg(squares + lane) : 0.0f,
                                                lane + 32 < pieces ? __ldcg(squares + lane + 32) : 0.0f));
@@ -142,7 +141,7 @@ __device__ __forceinline__ float row_factor(const RowScale& scale, std::uint32_t
 __device__ __forceinline__ void cross_border(std::uint32_t* arrivals, Barriers& shared) {
     sync_consumers();
     if (threadIdx.x == 0) {
-        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(arrivals) : "memory");
+        ptx::add_release(arrivals, 1);
         const std::uint32_t target = shared.target += gridDim.x;
         Patience patience;
         while (static_cast<std::int32_t>(ptx::load_acquire(arrivals) - target) < 0)

@@ -39,6 +39,9 @@ inline constexpr int most_head_rows = 32; // with more, heads in fewer blocks th
 inline constexpr std::size_t most_norm_width = 8192;
 
 inline constexpr int piece_outputs = 128; // of a row: what a warp finishes at a time
+LUCEBOX_HOST_DEVICE constexpr int pieces_of(int width) {
+    return (width + piece_outputs - 1) / piece_outputs;
+}
 inline constexpr int most_pieces = 64;    // of a row that is normed
 static_assert(piece_outputs * most_pieces >= most_norm_width);
 

@@ -63,7 +63,7 @@ __device__ __forceinline__ void finish_row(const Record& r, const RowPlace& plac
 // The sum of a row's squares, from all pieces. `exchange`: of this run of records.
 __device__ __forceinline__ float exchange_squares(const KeptRow& kept, const RowPlace& place, int width,
                                                   RowExchange& exchange) {
-    const int pieces = (width + piece_outputs - 1) / piece_outputs;
+    const int pieces = pieces_of(width);
     float* const sums = exchange.sums + place.row * most_pieces;
     place.for_quads(pieces * piece_outputs, [&](int i, int output) {
         float squares = 0;
@@ -77,7 +77,7 @@ __device__ __forceinline__ float exchange_squares(const KeptRow& kept, const Row
     sync_consumers();
     if (place.warp == 0 && place.lane == 0) {
         std::uint32_t* const count = exchange.counts + place.row;
-        asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory");
+        ptx::add_release(count, 1);
         Patience patience;
         while (ptx::load_acquire(count) < static_cast<std::uint32_t>(place.slices))
             patience.lose();

@@ -47,7 +47,7 @@ std::size_t base_bytes(std::size_t rows, std::size_t outputs) {
     return aligned(rows * outputs * sizeof(float));
 }
 int pieces_of(std::size_t width) {
-    return static_cast<int>((width + piece_outputs - 1) / piece_outputs);
+    return cuda::pieces_of(static_cast<int>(width));
 }
 std::size_t extra_bytes(std::size_t rows, int blocks) {
     return aligned(static_cast<std::size_t>(blocks) * rows * group_outputs * sizeof(float));
