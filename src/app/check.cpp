@@ -48,8 +48,9 @@ struct Plan {
     Status fits = Ok{};
 };
 
-Result<Plan> plan_memory(const gguf::ModelFile& file, const Options& options, const Target& target) {
+Result<Plan> plan_memory(const gguf::ModelFile& file, const Options& options, std::optional<compute::DType> kv_type, const Target& target) {
     model::RunnerOptions runner;
+    runner.kv_type = kv_type;
     runner.sequences = static_cast<std::size_t>(options.integer("sequences"));
     runner.rows = std::max<std::size_t>({target.prompt_rows, compute::max_tree_rows, runner.sequences});
     LUCEBOX_TRY(const auto planner, engine::MemoryPlanner::create(file, target.device.get(), runner));
@@ -59,12 +60,18 @@ Result<Plan> plan_memory(const gguf::ModelFile& file, const Options& options, co
     if (context == 0) context = std::min(plan.trained_context, default_context);
     LUCEBOX_TRY(plan.memory, planner.plan(context));
     plan.fits = planner.check(plan.memory, target.budget);
+    if (plan.fits || kv_type || !planner.keeps(compute::DType::q8_0)) return plan;
+    LUCEBOX_TRY(const auto rounded, planner.plan(context, 0, compute::DType::q8_0)); // as a server would choose
+    if (!planner.check(rounded, target.budget)) return plan;
+    plan.memory = rounded;
+    plan.fits = Ok{};
     return plan;
 }
 
 nlohmann::ordered_json to_json(const engine::MemoryPlan& plan, std::uint64_t budget) {
     return {{"context", plan.context},       {"sequences", plan.sequences}, {"weights_bytes", plan.weights},
-            {"kv_bytes", plan.kv},           {"recurrent_bytes", plan.recurrent},
+            {"kv_bytes", plan.kv},           {"kv_type", compute::dtype_name(plan.kv_type)},
+            {"recurrent_bytes", plan.recurrent},
             {"scratch_bytes", plan.scratch}, {"draft_bytes", plan.draft},   {"total_bytes", plan.total()},
             {"available_bytes", budget}};
 }
@@ -93,6 +100,7 @@ template <class T> Finding found(std::string name, const Result<T>& result, std:
 
 Status check(const Invocation& invocation) {
     if (invocation.operands.size() != 1) return Error{ErrorKind::usage, "check needs one file", "lucebox check MODEL.gguf"};
+    LUCEBOX_TRY(const auto kv_type, chosen_kv_type(invocation.options));
     LUCEBOX_TRY(const auto file, gguf::ModelFile::open(invocation.operands[0]));
     std::uint64_t parameters = 0;
     for (const gguf::Tensor& tensor : file.tensors()) parameters += tensor.elements();
@@ -107,7 +115,7 @@ Status check(const Invocation& invocation) {
         {"tensors", fmt::format("{}: {}", file.tensors().size(), tensor_types(file))},
     };
     const Target target = target_of(invocation.options);
-    const auto plan = plan_memory(file, invocation.options, target);
+    const auto plan = plan_memory(file, invocation.options, kv_type, target);
     findings.push_back(found("architecture", plan, architecture.value_or("")));
     const auto tokenizer = text::Tokenizer::from_metadata(file);
     findings.push_back(found("tokenizer", tokenizer, tokenizer ? fmt::format("{} tokens", (*tokenizer)->vocabulary_size()) : ""));

@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -44,6 +45,9 @@ Status healthcheck(const Invocation& invocation);
 // --model, or the default one, fetched if need be; a fetch stops soon after `keep_going` says false.
 Result<std::filesystem::path> chosen_model(const Options& options, std::function<bool()> keep_going = {});
 compute::DeviceOptions device_options(const Options& options);
+// --cache-type-k and -v; none: auto. One alone stands for both. A type that this build lacks becomes the next larger one, with
+// a warning: settings of other builds go on working.
+Result<std::optional<compute::DType>> chosen_kv_type(const Options& options);
 Result<decode::SamplingParams> sampling_params(const Options& options, float default_temperature);
 Result<engine::Options> engine_options(const Options& options, std::function<bool()> keep_going = {});
 

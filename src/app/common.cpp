@@ -1,11 +1,51 @@
 #include "app/chosen_draft.h"
 #include "app/commands.h"
+#include "base/ascii.h"
+#include "base/log.h"
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <random>
 
 namespace lucebox::app {
+namespace {
+
+struct KvName {
+    std::string_view name;
+    compute::DType type; // what is taken
+};
+// Those that are no type of this build are known from others: each becomes one that keeps numbers at least as exactly.
+constexpr std::array kv_names{KvName{"f16", compute::DType::f16},   KvName{"q8_0", compute::DType::q8_0}, KvName{"bf16", compute::DType::f16},
+                              KvName{"q5_1", compute::DType::q8_0}, KvName{"q5_0", compute::DType::q8_0}, KvName{"q4_1", compute::DType::q8_0},
+                              KvName{"q4_0", compute::DType::q8_0}, KvName{"tq3_0", compute::DType::q8_0}};
+
+Result<std::optional<compute::DType>> kv_type_of(const Options& options, std::string_view option) {
+    const std::string name = lower(options.text(option));
+    if (name.empty() || name == "auto") return std::optional<compute::DType>{};
+    const auto found = std::ranges::find(kv_names, name, &KvName::name);
+    if (found == kv_names.end()) {
+        return Error{ErrorKind::usage, fmt::format("{} says '{}', which is no type of keys and values", options.entry(option).where, options.text(option)),
+                     "auto, f16 or q8_0"};
+    }
+    if (const auto taken = compute::dtype_name(found->type); taken != name) {
+        log_warning("{} keys and values are not part of this build: {} are taken", name, taken);
+    }
+    return std::optional(found->type);
+}
+
+} // namespace
+
+Result<std::optional<compute::DType>> chosen_kv_type(const Options& options) {
+    LUCEBOX_TRY(const auto k, kv_type_of(options, "cache-type-k"));
+    LUCEBOX_TRY(const auto v, kv_type_of(options, "cache-type-v"));
+    if (k && v && *k != *v) {
+        return Error{ErrorKind::usage, fmt::format("keys in {} beside values in {} are not part of this build", compute::dtype_name(*k), compute::dtype_name(*v)),
+                     "set cache-type-k alone: it stands for both"};
+    }
+    return k ? k : v;
+}
 
 compute::DeviceOptions device_options(const Options& options) {
     return {compute::device_choice(options.text("device")), static_cast<std::size_t>(options.integer("threads")),
@@ -34,6 +74,7 @@ Result<engine::Options> engine_options(const Options& options, std::function<boo
     out.queue = static_cast<std::size_t>(options.integer("queue"));
     out.client_queue = static_cast<std::size_t>(options.integer("client-queue"));
     out.client_sequences = static_cast<std::size_t>(options.integer("client-sequences"));
+    LUCEBOX_TRY(out.kv_type, chosen_kv_type(options));
     out.device = device_options(options);
     const ChosenDraft draft = chosen_draft(options, out.model);
     out.draft = draft.path;

@@ -6,12 +6,14 @@
 namespace lucebox::app {
 
 Result<LoadedModel> LoadedModel::load(const Options& options, std::size_t context, std::size_t rows) {
+    LUCEBOX_TRY(const auto kv_type, chosen_kv_type(options));
     LUCEBOX_TRY(const auto path, chosen_model(options));
     LUCEBOX_TRY(auto file, gguf::ModelFile::open(path));
     LUCEBOX_TRY(auto device, compute::make_device(device_options(options)));
     LoadedModel model{std::move(file), std::move(device), nullptr, 0};
     model::RunnerOptions runner_options;
     runner_options.context = context;
+    runner_options.kv_type = kv_type;
     runner_options.rows = rows > 0 ? rows : model.device->prompt_rows();
     LUCEBOX_TRY(model.runner, model::Runner::load(model.file, *model.device, runner_options));
     LUCEBOX_TRY(model.sequence, model.runner->open());

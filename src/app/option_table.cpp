@@ -34,6 +34,7 @@ constexpr std::array commands{
 constexpr std::string_view with_model = "serve run generate logits draft tokenize bench autotune config";
 constexpr std::string_view with_engine = "serve run config";
 constexpr std::string_view with_runner = "serve run generate logits draft bench config";
+constexpr std::string_view with_cache = "serve run generate logits draft bench check config";
 constexpr std::string_view with_sequences = "serve check config";
 constexpr std::string_view with_server = "serve config";
 constexpr std::string_view with_port = "serve smoke connect claude codex top healthcheck config";
@@ -50,6 +51,10 @@ constexpr std::array options{
     OptionSpec{"reference", boolean, "model", "false", "", with_runner, "Use the plain kernels that the fast ones are checked against."},
     OptionSpec{"context", integer, "model", "0", "0..16777216", "serve run check draft config",
                "Tokens a conversation may hold; 0: what suits the card and the model (on a CPU at most 8192). (draft logits: tokens before the block.)"},
+    OptionSpec{"cache-type-k", text, "model", "auto", "", with_cache,
+               "Type of cached keys and values: f16, q8_0 (half the memory), or auto: f16, and q8_0 where only so the context fits."},
+    OptionSpec{"cache-type-v", text, "model", "auto", "", with_cache,
+               "Type of cached values, for those who set both: they have the type of the keys."},
     OptionSpec{"sequences", integer, "model", "4", "1..256", with_sequences, "Requests that run side by side; fewer, unless they were asked for, if only so many fit."},
     OptionSpec{"vram", number, "model", "", "0..4096", "check autotune", "Plan for a card of this many GiB, which need not be here."},
 

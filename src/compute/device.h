@@ -22,8 +22,17 @@
 
 namespace lucebox::compute {
 
-enum class DType : std::uint8_t { f32, f16 };
-constexpr std::size_t dtype_bytes(DType type) { return type == DType::f32 ? 4 : 2; }
+// Of cached keys and values. q8_0: blocks of 32 along a head, each an f16 scale (the largest value / 127) and 32 integers of
+// 8 bits; rounded once, when a token is written.
+enum class DType : std::uint8_t { f32, f16, q8_0 };
+constexpr std::string_view dtype_name(DType type) { return type == DType::f32 ? "f32" : type == DType::f16 ? "f16" : "q8_0"; }
+
+inline constexpr std::size_t kv_block = 32; // values of q8_0 that share a scale
+constexpr std::size_t kv_blocks(std::size_t head_dim) { return (head_dim + kv_block - 1) / kv_block; }
+// Of one token's key or value in one head, without padding.
+constexpr std::size_t kv_head_bytes(DType type, std::size_t head_dim) {
+    return type == DType::q8_0 ? head_dim + 2 * kv_blocks(head_dim) : head_dim * (type == DType::f32 ? 4 : 2);
+}
 
 // A view of device memory: x [rows, width] f32.
 struct Tensor {

@@ -70,7 +70,7 @@ public:
     }
     KvBytes kv_bytes(const KvView& shape) const override {
         if (like_) return like_->kv_bytes(shape);
-        const std::size_t each = shape.slots * shape.capacity * shape.kv_heads * shape.head_dim * dtype_bytes(shape.type);
+        const std::size_t each = shape.slots * shape.capacity * shape.kv_heads * kv_head_bytes(shape.type, shape.head_dim);
         return {each, each};
     }
     void move_tokens(const KvView&, std::size_t, std::size_t, std::span<const std::int32_t>) override {}

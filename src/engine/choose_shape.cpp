@@ -14,6 +14,24 @@ std::string too_much(const MemoryPlan& plan, std::uint64_t room) {
                        in_gib(plan.total()), in_gib(room));
 }
 
+// The type of keys and values, and why: the planner's own, unless that is open and the context needs a smaller one.
+Status choose_kv_type(const MemoryPlanner& planner, const Asked& asked, Shape& wanted, const Room& room) {
+    using compute::DType;
+    DType type = planner.kv_type();
+    std::string why = asked.kv_type ? "asked for" : "the default";
+    if (!asked.kv_type && type != DType::q8_0 && planner.keeps(DType::q8_0) && room.available != 0) {
+        const std::uint64_t usable = room.available - (asked.context != 0 ? 0 : std::min(room.available, room.spare));
+        LUCEBOX_TRY(const MemoryPlan least, planner.plan(wanted.context, asked.sequences != 0 ? asked.sequences : 1, type));
+        if (least.total() > usable) {
+            why = fmt::format("with {}, {}", compute::dtype_name(type), too_much(least, usable));
+            type = DType::q8_0;
+        }
+    }
+    wanted.kv_type = type;
+    wanted.choices.push_back({"keys and values", std::string(compute::dtype_name(type)), std::move(why)});
+    return Ok{};
+}
+
 } // namespace
 
 Shape wanted_shape(const Asked& asked, const Wish& wish, std::size_t trained_context) {
@@ -35,8 +53,9 @@ Shape wanted_shape(const Asked& asked, const Wish& wish, std::size_t trained_con
 }
 
 Result<Shape> fitting_shape(const MemoryPlanner& planner, const Asked& asked, Shape wanted, const Room& room) {
+    LUCEBOX_CHECK(choose_kv_type(planner, asked, wanted, room));
     if (room.available == 0) return wanted;
-    LUCEBOX_TRY(MemoryPlan plan, planner.plan(wanted.context, wanted.sequences));
+    LUCEBOX_TRY(MemoryPlan plan, planner.plan(wanted.context, wanted.sequences, wanted.kv_type));
     const bool all_asked = asked.context != 0 && asked.sequences != 0;
     if (all_asked) {
         LUCEBOX_CHECK(planner.check(plan, room.available));
@@ -47,7 +66,7 @@ Result<Shape> fitting_shape(const MemoryPlanner& planner, const Asked& asked, Sh
         const std::string why = too_much(plan, usable);
         while (wanted.sequences > 1 && plan.total() > usable) {
             wanted.sequences /= 2;
-            LUCEBOX_TRY(plan, planner.plan(wanted.context, wanted.sequences));
+            LUCEBOX_TRY(plan, planner.plan(wanted.context, wanted.sequences, wanted.kv_type));
         }
         wanted.choices[1] = {"sequences", fmt::format("{}", wanted.sequences), why};
     }
@@ -57,7 +76,7 @@ Result<Shape> fitting_shape(const MemoryPlanner& planner, const Asked& asked, Sh
         return wanted;
     }
     const Status fits = planner.check(plan, usable);
-    LUCEBOX_TRY(const std::size_t largest, planner.largest_context(wanted.context, usable, wanted.sequences));
+    LUCEBOX_TRY(const std::size_t largest, planner.largest_context(wanted.context, usable, wanted.sequences, wanted.kv_type));
     if (largest < smallest_context) return fits.error();
     wanted.choices[0] = {"context", fmt::format("{}", largest), "the most that fits: " + too_much(plan, usable)};
     wanted.context = largest;

@@ -2,13 +2,16 @@
 // knows the card wishes for, as far as the model and the memory allow, and the reasons in words.
 //
 // What was asked for is never changed: it fits, or is refused. Of what is open, sequences give way before context does:
-// one long conversation is worth more than several that break off.
+// one long conversation is worth more than several that break off. Keys and values are rounded to q8_0 only where the context
+// would not fit without, even for one sequence.
 #pragma once
 
 #include "base/result.h"
+#include "compute/device.h"
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,13 +31,15 @@ struct Wish { // 0: none, the engine's own default
     std::vector<Choice> choices; // what else was decided, to be told with the rest
 };
 
-struct Asked { // 0: open
+struct Asked { // 0, none: open
     std::size_t context = 0, sequences = 0;
+    std::optional<compute::DType> kv_type = {}; // then the planner was made with it, too
 };
 
 struct Shape {
     std::size_t context = 0, sequences = 0;
-    std::vector<Choice> choices; // of the two, in this order; an asked one is told as such
+    std::optional<compute::DType> kv_type = {}; // none: not decided yet
+    std::vector<Choice> choices = {}; // of the three, in this order, the last by fitting_shape(); an asked one is told as such
 };
 
 constexpr std::size_t default_sequences = 4;

@@ -144,9 +144,10 @@ Status Engine::State::load_draft() {
 Status Engine::State::choose(model::RunnerOptions& runner_options) {
     const compute::DeviceMemory has = device->memory();
     const Wish wish = options.wish ? options.wish(device->name(), has) : Wish{};
-    const Shape wanted = wanted_shape({options.context, options.sequences}, wish, info.trained_context);
+    const Shape wanted = wanted_shape({options.context, options.sequences, options.kv_type}, wish, info.trained_context);
     runner_options.context = wanted.context;
     runner_options.sequences = wanted.sequences;
+    runner_options.kv_type = options.kv_type;
     std::optional<model::DflashFile> with_draft; // one that cannot be used is load_draft()'s affair
     if (!options.draft.empty()) {
         if (auto opened = model::DflashFile::open(options.draft)) with_draft = std::move(*opened);
@@ -154,16 +155,17 @@ Status Engine::State::choose(model::RunnerOptions& runner_options) {
     auto made = MemoryPlanner::create(file, device.get(), runner_options, with_draft ? &*with_draft : nullptr, options.draft_head);
     if (!made && with_draft) made = MemoryPlanner::create(file, device.get(), runner_options);
     LUCEBOX_TRY(const auto planner, std::move(made));
-    LUCEBOX_TRY(Shape shape, fitting_shape(planner, {options.context, options.sequences}, wanted, {has.available, wish.spare}));
+    LUCEBOX_TRY(Shape shape, fitting_shape(planner, {options.context, options.sequences, options.kv_type}, wanted, {has.available, wish.spare}));
     runner_options.context = options.context = shape.context;
     runner_options.sequences = options.sequences = shape.sequences;
+    runner_options.kv_type = shape.kv_type;
     info.choices = wish.choices;
     info.choices.insert(info.choices.end(), shape.choices.begin(), shape.choices.end());
     if (wish.tree_budget != 0 && options.speculation.mode == decode::Speculation::Mode::automatic) {
         options.speculation.budget = std::min(options.speculation.budget, wish.tree_budget);
         info.choices.push_back({"guesses", fmt::format("at most {} a step", options.speculation.budget), wish.why});
     }
-    LUCEBOX_TRY(plan, planner.plan(shape.context, shape.sequences));
+    LUCEBOX_TRY(plan, planner.plan(shape.context, shape.sequences, shape.kv_type));
     return Ok{};
 }
 
@@ -197,6 +199,7 @@ Status Engine::State::load(std::function<void(double)> progress) {
     info.width = runner->model().width();
     info.vocabulary = runner->vocabulary();
     info.context = options.context;
+    info.kv_type = compute::dtype_name(runner->cache().options().kv_type);
     memory = {runner->model().weight_bytes(), runner->cache().kv_bytes(), runner->cache().recurrent_bytes(),
               runner->scratch_bytes()};
     return load_draft();

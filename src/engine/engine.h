@@ -97,6 +97,7 @@ struct Options {
     std::filesystem::path model;
     std::size_t context = 0;        // tokens per sequence; 0: what the model was trained for, at most 8192 (CPU)
     std::size_t sequences = 4;      // requests that run side by side; 0: 4, or as many as fit
+    std::optional<compute::DType> kv_type; // of cached keys and values; none: the model's own, or q8_0 if only so the context fits
     std::size_t queue = 64;         // requests that wait; more are refused with ErrorKind::unavailable
     std::size_t client_queue = 0;     // of one client that wait; 0: as many as wait at all
     std::size_t client_sequences = 0; // of one client that run; 0: as many as run at all
@@ -126,6 +127,7 @@ struct ModelInfo {
     std::uint64_t file_bytes = 0, parameters = 0;
     std::size_t layers = 0, width = 0, vocabulary = 0;
     std::size_t trained_context = 0, context = 0;
+    std::string kv_type;      // of cached keys and values: "f16"
     Pooling pooling = Pooling::mean; // that its embeddings were trained for, if the file says so
     std::optional<DraftInfo> draft;
     std::vector<Choice> choices; // of what was left open, and why

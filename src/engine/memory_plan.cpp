@@ -25,7 +25,8 @@ std::string MemoryPlan::table(std::uint64_t budget) const {
     const std::pair<const char*, std::uint64_t> parts[] = {
         {"weights", weights}, {"keys and values", kv}, {"recurrent state", recurrent}, {"scratch", scratch}, {"draft model", draft}};
     for (const auto& [name, bytes] : parts) {
-        if (bytes > 0) text += fmt::format("  {:<16} {:>8.2f}\n", name, in_gib(bytes));
+        if (bytes == 0) continue;
+        text += fmt::format("  {:<16} {:>8.2f}{}\n", name, in_gib(bytes), &bytes == &parts[1].second ? fmt::format("  {}", compute::dtype_name(kv_type)) : "");
     }
     text += fmt::format("  {:<16} {:>8.2f}", "total", in_gib(total()));
     if (budget > 0) text += fmt::format(" of {:.2f}", in_gib(budget));
@@ -47,9 +48,10 @@ Result<MemoryPlanner> MemoryPlanner::create(const gguf::ModelFile& file, const c
     return planner;
 }
 
-Result<MemoryPlan> MemoryPlanner::plan(std::size_t context, std::size_t sequences) const {
+Result<MemoryPlan> MemoryPlanner::plan(std::size_t context, std::size_t sequences, std::optional<compute::DType> kv_type) const {
     cache::CacheOptions options = runner_->cache().options();
     options.capacity = context + compute::max_tree_rows;
+    options.kv_type = kv_type.value_or(options.kv_type);
     if (sequences != 0) options.slots = sequences;
     LUCEBOX_TRY(const auto cache, cache::Cache::create(*device_, runner_->model().layers(), options));
     MemoryPlan plan;
@@ -62,16 +64,19 @@ Result<MemoryPlan> MemoryPlanner::plan(std::size_t context, std::size_t sequence
     plan.scratch = runner_->scratch_bytes() + device_->prepared_bytes(shapes);
     plan.context = context;
     plan.sequences = options.slots;
+    plan.kv_type = options.kv_type;
     if (draft_) {
+        options.kv_type = draft_->cache().options().kv_type;
         LUCEBOX_TRY(const auto draft_cache, cache::Cache::create(*device_, draft_->draft().layers(), options));
         plan.draft = draft_->weight_bytes() + draft_cache.kv_bytes() + draft_->scratch_bytes();
     }
     return plan;
 }
 
-Result<std::size_t> MemoryPlanner::largest_context(std::size_t most, std::uint64_t budget, std::size_t sequences) const {
+Result<std::size_t> MemoryPlanner::largest_context(std::size_t most, std::uint64_t budget, std::size_t sequences,
+                                                   std::optional<compute::DType> kv_type) const {
     const auto fits = [&](std::size_t context) -> Result<bool> {
-        LUCEBOX_TRY(const MemoryPlan planned, plan(context, sequences));
+        LUCEBOX_TRY(const MemoryPlan planned, plan(context, sequences, kv_type));
         return planned.total() <= budget;
     };
     LUCEBOX_TRY(const bool all, fits(most));
@@ -87,9 +92,13 @@ Result<std::size_t> MemoryPlanner::largest_context(std::size_t most, std::uint64
 
 Status MemoryPlanner::check(const MemoryPlan& plan, std::uint64_t budget) const {
     if (plan.total() <= budget) return Ok{};
-    LUCEBOX_TRY(const std::size_t largest, largest_context(plan.context, budget, plan.sequences));
+    LUCEBOX_TRY(const std::size_t largest, largest_context(plan.context, budget, plan.sequences, plan.kv_type));
     const std::string message = fmt::format("{} sequence{} of {} tokens need {:.2f} GiB; {:.2f} are there", plan.sequences,
                                             plan.sequences == 1 ? "" : "s", plan.context, in_gib(plan.total()), in_gib(budget));
+    if (plan.kv_type != compute::DType::q8_0 && keeps(compute::DType::q8_0)) {
+        LUCEBOX_TRY(const std::size_t rounded, largest_context(plan.context, budget, plan.sequences, compute::DType::q8_0));
+        if (rounded == plan.context) return Error{ErrorKind::out_of_memory, message, "use --cache-type-k q8_0, which fits"};
+    }
     if (largest > 0) return Error{ErrorKind::out_of_memory, message, fmt::format("use --context {} or less", largest)};
     if (plan.sequences > 1) return Error{ErrorKind::out_of_memory, message, "use fewer --sequences, or a smaller quantisation"};
     return Error{ErrorKind::out_of_memory, message, "choose a smaller quantisation"};

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace lucebox::engine {
@@ -25,6 +26,7 @@ struct MemoryPlan { // bytes
     std::uint64_t scratch = 0;   // activations of one step, logits, workspace of the device
     std::uint64_t draft = 0;     // of a draft model: weights, keys and values, activations
     std::size_t context = 0, sequences = 0;
+    compute::DType kv_type = compute::DType::f16; // of the model's; a draft's may be another
 
     std::uint64_t total() const { return weights + kv + recurrent + scratch + draft; }
     // A line for each part and one for the sum, "of" the budget if there is one (not 0).
@@ -41,10 +43,13 @@ public:
 
     std::size_t trained_context() const { return runner_->model().trained_context(); }
     std::size_t sequences() const { return runner_->options().sequences; } // as `options` said
-    // `sequences`: 0: as many as `options` said; at most those.
-    Result<MemoryPlan> plan(std::size_t context, std::size_t sequences = 0) const;
+    compute::DType kv_type() const { return runner_->cache().options().kv_type; } // as `options` said, or the model's own
+    bool keeps(compute::DType kv_type) const { return device_->supports_kv(kv_type); }
+    // `sequences`: 0: as many as `options` said; at most those. `kv_type`: none: kv_type().
+    Result<MemoryPlan> plan(std::size_t context, std::size_t sequences = 0, std::optional<compute::DType> kv_type = {}) const;
     // The largest context up to `most` that fits `budget` bytes, in steps of 256 tokens; 0: not even the smallest.
-    Result<std::size_t> largest_context(std::size_t most, std::uint64_t budget, std::size_t sequences = 0) const;
+    Result<std::size_t> largest_context(std::size_t most, std::uint64_t budget, std::size_t sequences = 0,
+                                        std::optional<compute::DType> kv_type = {}) const;
     // ErrorKind::out_of_memory, naming what is needed, what is there, and what would fit.
     Status check(const MemoryPlan& plan, std::uint64_t budget) const;
 

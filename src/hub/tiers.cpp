@@ -70,7 +70,7 @@ Plan plan_for(const TierFacts& facts, const TierFeatures& features) {
             plan.kv_type = tier.kv_type;
         } else if (!features.kv_types.empty()) {
             plan.kv_type = features.kv_types.front();
-            plan.notes.push_back(fmt::format("{} keys and values are not part of this build: {} are taken, which hold less context",
+            plan.notes.push_back(fmt::format("{} keys and values are not part of this build: {} are its smallest, and a large model's context may be less",
                                              tier.kv_type, plan.kv_type));
         }
     }

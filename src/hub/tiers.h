@@ -42,7 +42,7 @@ struct TierFacts {
 
 // What this build can do.
 struct TierFeatures {
-    std::span<const std::string_view> kv_types = {}; // best first, "q8_0"
+    std::span<const std::string_view> kv_types = {}; // smallest first, "q8_0"
     bool speculative = false;
 };
 

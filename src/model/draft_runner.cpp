@@ -11,12 +11,16 @@ constexpr std::size_t logits_window = compute::max_tree_rows;
 float* floats(const std::unique_ptr<compute::Buffer>& buffer) { return reinterpret_cast<float*>(buffer->data()); }
 std::size_t index(SequenceId sequence) { return static_cast<std::size_t>(sequence); }
 
+// A draft has few layers: its keys and values are a small part of all, and nothing is gained by rounding them further.
+compute::DType cache_type(compute::DType target) { return target == compute::DType::q8_0 ? compute::DType::f16 : target; }
+
 } // namespace
 
 Result<std::unique_ptr<DraftRunner>> DraftRunner::load(const DflashFile& file, compute::Device& device, Runner& target,
                                                        std::size_t head_tokens) {
     LUCEBOX_TRY(auto draft, DflashDraft::load(file, device, target.model()));
     cache::CacheOptions options = target.cache().options();
+    options.kv_type = cache_type(options.kv_type);
     options.capacity = target.options().context + compute::max_tree_rows;
     LUCEBOX_TRY(auto cache, cache::Cache::create(device, draft->layers(), options));
     LUCEBOX_CHECK(target.capture(draft->config().target_layers));

@@ -34,6 +34,8 @@ TEST_F(KvCache, TakesTheMemoryThatItsTokensNeed) {
     const std::size_t values = 2 * 128 * (2 * 48 + 64) * 2; // slots, tokens, heads times dimensions, keys and values
     EXPECT_EQ(f32.kv_bytes(), values * 4);
     EXPECT_EQ(f16.kv_bytes(), values * 2);
+    const Cache q8_0 = create({.slots = 2, .capacity = 128, .kv_type = compute::DType::q8_0});
+    EXPECT_EQ(q8_0.kv_bytes(), 2 * 128 * ((2 * 48 + 64) + 2 * (2 * 2 + 2)) * 2u); // codes, and scales of 2 bytes for each 32
     EXPECT_EQ(f32.recurrent_bytes(), f16.recurrent_bytes());
     EXPECT_GE(f32.recurrent_bytes(), 2u * (3 * 16 * 16 + 3 * 96) * 4);
     const Cache twice = create({.slots = 4, .capacity = 128, .kv_type = compute::DType::f32});

@@ -17,7 +17,7 @@ void PrintTo(const Shape& shape, std::ostream* out) { *out << shape.heads << " /
 
 std::string name_of(const Shape& s) {
     return fmt::format("{}x{}_dim{}_rot{}{}{}{}_win{}_{}", s.heads, s.kv_heads, s.head_dim, s.rotated, s.adjacent ? "_adjacent" : "",
-                       s.norms ? "_norms" : "", s.gated ? "_gated" : "", s.window, s.type == DType::f16 ? "f16" : "f32");
+                       s.norms ? "_norms" : "", s.gated ? "_gated" : "", s.window, dtype_name(s.type));
 }
 
 class AttentionOp : public ::testing::TestWithParam<std::tuple<bool, Shape>> {
@@ -60,8 +60,19 @@ protected:
         args.cache.v = rig.memory(bytes.v);
     }
 
-    double stored(double value) const {
-        return shape.type == DType::f32 ? value : gguf::f16_to_f32(gguf::f32_to_f16(static_cast<float>(value)));
+    // A head as the cache keeps it.
+    std::vector<double> stored(std::vector<double> head) const {
+        for (std::size_t begin = 0; shape.type == DType::q8_0 && begin < head.size(); begin += kv_block) {
+            const std::span block = std::span(head).subspan(begin, std::min(kv_block, head.size() - begin));
+            double largest = 0;
+            for (const double value : block) largest = std::max(largest, std::fabs(value));
+            const double scale = largest / 127, kept = gguf::f16_to_f32(gguf::f32_to_f16(static_cast<float>(scale)));
+            for (double& value : block) value = kept * std::nearbyint(value / scale);
+        }
+        for (double& value : head) {
+            if (shape.type == DType::f16) value = gguf::f16_to_f32(gguf::f32_to_f16(static_cast<float>(value)));
+        }
+        return head;
     }
 
     std::vector<double> normed_and_rotated(const float* head, const gguf::Tensor* norm, std::int32_t position) const {
@@ -107,10 +118,10 @@ protected:
                     plan_row.parent < 0 ? history[sequence.slot] : texts[static_cast<std::size_t>(plan_row.parent)];
                 Token token;
                 for (std::size_t head = 0; head < shape.kv_heads; ++head) {
-                    for (const double x : normed_and_rotated(&k_in.at[row * k.width + head * dim], norm_tensors[1], plan_row.position)) {
-                        token.k.push_back(stored(x));
-                    }
-                    for (std::size_t i = 0; i < dim; ++i) token.v.push_back(stored(v(row, head * dim + i)));
+                    const auto key = stored(normed_and_rotated(&k_in.at[row * k.width + head * dim], norm_tensors[1], plan_row.position));
+                    const auto value = stored({&v.at[row * v.width + head * dim], &v.at[row * v.width + head * dim] + dim});
+                    token.k.insert(token.k.end(), key.begin(), key.end());
+                    token.v.insert(token.v.end(), value.begin(), value.end());
                 }
                 text.push_back(std::move(token));
                 ASSERT_EQ(text.size(), static_cast<std::size_t>(plan_row.position) + 1);
@@ -141,8 +152,9 @@ protected:
                 for (std::size_t j = 0; j < weights.size(); ++j) sum += weights[j] * text[begin + j].v[kv + i];
                 double expected = sum / total;
                 if (shape.gated) expected *= sigmoid(at[dim + i]);
-                // F16: a key that rounds the other way moves scores by 2^-11 of their size.
-                const double tolerance = shape.type == DType::f16 ? 4e-3 : 5e-5;
+                // A key that rounds the other way moves scores by 2^-11 of their size; of q8_0, by a step of 1/127 in one of
+                // head_dim products.
+                const double tolerance = shape.type == DType::q8_0 ? 8e-3 : shape.type == DType::f16 ? 4e-3 : 5e-5;
                 ASSERT_NEAR(out(row, head * dim + i), expected, tolerance) << "row " << row << ", head " << head << ", position " << position;
             }
         }
@@ -192,6 +204,9 @@ constexpr Shape shapes[] = {
     {6, 2, 256, 64, false, true, true, 0, DType::f32},    {2, 1, 96, 96, false, false, false, 33, DType::f32},
     {7, 7, 80, 40, false, false, true, 0, DType::f16},    {2, 2, 24, 8, true, true, true, 1, DType::f32},
     {16, 1, 48, 48, false, false, false, 64, DType::f32},
+    {6, 1, 256, 64, false, true, true, 0, DType::q8_0},   {9, 3, 64, 64, true, false, false, 0, DType::q8_0},
+    {7, 7, 80, 40, false, false, true, 0, DType::q8_0},   {4, 2, 128, 128, false, true, false, 33, DType::q8_0},
+    {2, 1, 24, 8, true, true, false, 0, DType::q8_0},
 };
 
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionOp, ::testing::Combine(::testing::Bool(), ::testing::ValuesIn(shapes)),

@@ -1,4 +1,5 @@
 // The row kernels of every instruction set against the plain ones, which compute in f64.
+#include "compute/cpu/kv_layout.h"
 #include "compute/cpu/row_kernels.h"
 #include "gguf/blocks.h"
 
@@ -8,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <random>
+#include <span>
 #include <vector>
 
 namespace lucebox::compute::cpu {
@@ -33,14 +35,14 @@ class Heads {
 public:
     Heads(DType type, std::size_t head_dim, std::size_t tokens) : type_(type), dim_(head_dim), tokens_(tokens) {
         const std::size_t blocks = (tokens + key_block - 1) / key_block;
-        keys_.resize(blocks * key_block * dim_ * dtype_bytes(type));
-        values_.resize(blocks * key_block * padded_dim(dim_) * dtype_bytes(type));
+        keys_.resize(blocks * key_block / key_group * key_group_bytes(type, dim_));
+        values_.resize(blocks * key_block * value_bytes(type, dim_));
+        const KvView view{keys_.data(), values_.data(), type, 1, tokens, 1, dim_};
+        const KvLayout layout(view);
         const auto k = random_values(tokens * dim_, 1), v = random_values(tokens * dim_, 2);
         for (std::size_t token = 0; token < tokens; ++token) {
-            for (std::size_t d = 0; d < dim_; ++d) {
-                put(keys_, (token / key_group * dim_ + d) * key_group + token % key_group, k[token * dim_ + d]);
-                put(values_, token * padded_dim(dim_) + d, v[token * dim_ + d]);
-            }
+            layout.write_key(layout.keys(0, 0, token), token % key_group, k.data() + token * dim_, reference_kernels());
+            layout.write_value(layout.value(0, 0, token), v.data() + token * dim_, reference_kernels());
         }
     }
 
@@ -56,10 +58,10 @@ public:
             KeyBlock block;
             block.first = first;
             for (std::size_t group = 0; group < key_block / key_group; ++group) {
-                block.k[group] = keys_.data() + (first + group * key_group) * dim_ * dtype_bytes(type_);
+                block.k[group] = keys_.data() + (first / key_group + group) * key_group_bytes(type_, dim_);
             }
             for (std::size_t key = 0; key < key_block; ++key) {
-                block.v[key] = values_.data() + (first + key) * padded_dim(dim_) * dtype_bytes(type_);
+                block.v[key] = values_.data() + (first + key) * value_bytes(type_, dim_);
             }
             kernels.attend(queries.data(), queries.size(), block, type_, dim_, 0.2f);
         }
@@ -69,13 +71,10 @@ public:
         return sums;
     }
 
-private:
-    void put(std::vector<std::byte>& to, std::size_t index, float value) const {
-        const std::uint16_t half = gguf::f32_to_f16(value);
-        if (type_ == DType::f32) std::memcpy(to.data() + index * 4, &value, 4);
-        else std::memcpy(to.data() + index * 2, &half, 2);
-    }
+    std::span<const std::byte> keys() const { return keys_; }
+    std::span<const std::byte> values() const { return values_; }
 
+private:
     DType type_;
     std::size_t dim_, tokens_;
     std::vector<std::byte> keys_, values_;
@@ -83,7 +82,7 @@ private:
 
 TEST(RowKernels, AttendAsTheReferenceDoes) {
     const std::vector<std::size_t> begin = {0, 0, 70, 5, 0, 100, 63, 64}, end = {1, 150, 150, 64, 65, 101, 130, 128};
-    for (const DType type : {DType::f16, DType::f32}) {
+    for (const DType type : {DType::f16, DType::f32, DType::q8_0}) {
         for (const std::size_t dim : {std::size_t{64}, std::size_t{80}, std::size_t{256}, std::size_t{20}}) {
             Heads heads(type, dim, 150);
             const auto q = random_values(query_tile * dim, 3);
@@ -102,7 +101,7 @@ TEST(RowKernels, AttendAsTheReferenceDoes) {
 
 TEST(RowKernels, GiveAQueryTheSameBitsBesideAnyOthers) {
     const std::vector<std::size_t> begin = {0, 0, 70, 5, 0, 100, 63, 64}, end = {1, 150, 150, 64, 65, 101, 130, 128};
-    for (const DType type : {DType::f16, DType::f32}) {
+    for (const DType type : {DType::f16, DType::f32, DType::q8_0}) {
         Heads heads(type, 80, 150);
         const auto q = random_values(query_tile * 80, 3);
         for (const Isa isa : isas()) {
@@ -118,6 +117,56 @@ TEST(RowKernels, GiveAQueryTheSameBitsBesideAnyOthers) {
                 }
             }
         }
+    }
+}
+
+// Prompts widen a block of keys once for many tiles of queries; decoding reads it as it is. Both must see the same numbers.
+TEST(RowKernels, WidenToExactlyWhatTheReferenceReads) {
+    for (const DType type : {DType::f16, DType::q8_0}) {
+        for (const std::size_t dim : {std::size_t{64}, std::size_t{80}, std::size_t{20}}) {
+            Heads heads(type, dim, key_group);
+            std::vector<float> expected(key_group * dim), got(key_group * dim);
+            reference_kernels().widen_keys(heads.keys().data(), type, dim, expected.data());
+            for (const Isa isa : isas()) {
+                row_kernels(isa).widen_keys(heads.keys().data(), type, dim, got.data());
+                EXPECT_EQ(got, expected) << isa_name(isa) << " keys, head of " << dim;
+            }
+            std::vector<float> value(padded_dim(dim)), wanted(padded_dim(dim));
+            reference_kernels().widen_value(heads.values().data(), type, dim, wanted.data());
+            for (const Isa isa : isas()) {
+                row_kernels(isa).widen_value(heads.values().data(), type, dim, value.data());
+                EXPECT_EQ(value, wanted) << isa_name(isa) << " value, head of " << dim;
+            }
+        }
+    }
+}
+
+TEST(KvLayout, QuantisesABlockToTheNearestOf255Steps) {
+    const auto x = random_values(kv_block, 11, 3);
+    std::int8_t codes[kv_block];
+    const float scale = gguf::f16_to_f32(quantise_kv_block(x.data(), kv_block, codes));
+    float largest = 0;
+    for (const float value : x) largest = std::max(largest, std::fabs(value));
+    EXPECT_NEAR(scale, largest / 127, largest / 127 / 2048);
+    int most = 0;
+    for (std::size_t i = 0; i < kv_block; ++i) {
+        // Half a step, and what rounding the scale to f16 adds over 127 of them.
+        EXPECT_LE(std::fabs(static_cast<float>(codes[i]) * scale - x[i]), scale * (0.5f + 127.0f / 2048));
+        most = std::max(most, std::abs(codes[i]));
+    }
+    EXPECT_EQ(most, 127);
+}
+
+TEST(KvLayout, QuantisesZerosInfinitiesAndWhatIsNoNumberWithoutHarm) {
+    const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+    std::int8_t codes[4];
+    const float zeros[4] = {};
+    EXPECT_EQ(quantise_kv_block(zeros, 4, codes), 0);
+    EXPECT_EQ(codes[0], 0);
+    for (const float bad : {nan, infinity, -infinity, 1e30f}) {
+        const float x[4] = {bad, 1, -2, 0};
+        EXPECT_TRUE(std::isfinite(gguf::f16_to_f32(quantise_kv_block(x, 4, codes)))) << bad;
+        for (const std::int8_t code : codes) EXPECT_GE(code, -127) << bad;
     }
 }
 
@@ -148,9 +197,11 @@ TEST(RowKernels, Avx2AndAvx512GiveTheSameBits) {
         b.gate(activation, weight.data(), 100, second.data());
         EXPECT_EQ(first, second);
     }
-    Heads heads(DType::f16, 64, 150);
     const auto q = random_values(3 * 64, 6);
-    EXPECT_EQ(heads.attend(a, q, {0, 3, 90}, {150, 64, 100}), heads.attend(b, q, {0, 3, 90}, {150, 64, 100}));
+    for (const DType type : {DType::f16, DType::q8_0}) {
+        Heads heads(type, 64, 150);
+        EXPECT_EQ(heads.attend(a, q, {0, 3, 90}, {150, 64, 100}), heads.attend(b, q, {0, 3, 90}, {150, 64, 100}));
+    }
 }
 
 TEST(RowKernels, ReadEveryHalfPrecisionNumber) {

@@ -21,11 +21,13 @@ using model::testing::Rig;
 struct Case {
     const char* folder;
     const char* draft; // null: none
+    std::optional<compute::DType> kv_type = {}; // of the model's cache
 };
 void PrintTo(const Case& one, std::ostream* out) { *out << one.folder << ' ' << (one.draft ? one.draft : "lookup"); }
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
     std::string name = fmt::format("{}_{}", info.param.folder, info.param.draft ? info.param.draft : "lookup");
+    if (info.param.kv_type) name += fmt::format("_{}", compute::dtype_name(*info.param.kv_type));
     for (char& c : name) {
         if (c == '-' || c == '.') c = '_';
     }
@@ -35,7 +37,7 @@ std::string name_of(const ::testing::TestParamInfo<Case>& info) {
 class SpeculationTest : public ::testing::TestWithParam<Case> {
 protected:
     std::filesystem::path folder = oracle_path(GetParam().folder);
-    Rig rig{folder / "model.gguf", {.context = 400, .sequences = 4, .rows = 256, .kv_type = {}}, {.threads = 1, .reference = false}};
+    Rig rig{folder / "model.gguf", {.context = 400, .sequences = 4, .rows = 256, .kv_type = GetParam().kv_type}, {.threads = 1, .reference = false}};
     std::optional<DflashFile> file;
     std::unique_ptr<DraftRunner> draft;
 
@@ -236,6 +238,9 @@ TEST_P(SpeculationTest, NoGuessIsOneThatTheGrammarForbids) {
 INSTANTIATE_TEST_SUITE_P(All, SpeculationTest,
                          ::testing::Values(Case{"dflash-qwen3", "draft.gguf"}, Case{"dflash-qwen35", "draft_swa.gguf"},
                                            Case{"llama", nullptr}, Case{"gemma3", nullptr}),
+                         name_of);
+INSTANTIATE_TEST_SUITE_P(RoundedKeys, SpeculationTest,
+                         ::testing::Values(Case{"dflash-qwen35", "draft_swa.gguf", compute::DType::q8_0}, Case{"llama", nullptr, compute::DType::q8_0}),
                          name_of);
 
 class Traces : public SpeculationTest {};

@@ -40,6 +40,22 @@ TEST_P(MemoryPlanTest, SaysWhatLoadingTakes) {
     EXPECT_EQ(plan->total(), plan->weights + plan->kv + plan->recurrent + plan->scratch);
 }
 
+TEST_P(MemoryPlanTest, CountsRoundedKeysAndValuesAsTheyAreAllocated) {
+    const auto file = open_model(GetParam());
+    const auto device = compute::cpu::make_device({.threads = 1, .reference = true});
+    model::RunnerOptions options{.context = 320, .sequences = 3, .rows = 96, .kv_type = compute::DType::f16};
+    const auto planned = planner(file, device.get(), options);
+    const auto plain = planned.plan(options.context), rounded = planned.plan(options.context, 0, compute::DType::q8_0);
+    options.kv_type = compute::DType::q8_0;
+    const auto runner = model::Runner::load(file, *device, options);
+    ASSERT_TRUE(plain && rounded && runner);
+    EXPECT_EQ(rounded->kv, (*runner)->cache().kv_bytes());
+    EXPECT_EQ(rounded->kv_type, compute::DType::q8_0);
+    EXPECT_EQ(plain->kv_type, compute::DType::f16);
+    EXPECT_LT(rounded->kv, plain->kv);
+    EXPECT_EQ(rounded->total() - rounded->kv, plain->total() - plain->kv); // nothing else changes
+}
+
 TEST_P(MemoryPlanTest, TheLargestContextFitsAndTheNextDoesNot) {
     const auto file = open_model(GetParam());
     const auto planned = planner(file, nullptr, {.context = 1, .sequences = 2, .rows = 64, .kv_type = {}});
@@ -103,6 +119,7 @@ TEST(MemoryPlanOfADraft, SaysWhatLoadingItTakes) {
     ASSERT_TRUE(plan && runner);
     const auto draft = model::DraftRunner::load(*draft_file, *device, **runner);
     ASSERT_TRUE(draft);
+    EXPECT_EQ(planned->plan(options.context, 0, compute::DType::q8_0)->draft, plan->draft); // a draft's own are not rounded
     EXPECT_EQ(plan->draft, (*draft)->draft().weight_bytes() + (*draft)->cache().kv_bytes() + (*draft)->scratch_bytes());
     EXPECT_EQ(plan->scratch, (*runner)->scratch_bytes()); // with the features that it keeps for the draft
     EXPECT_GT(plan->draft, 0u);
@@ -116,7 +133,7 @@ TEST(MemoryTable, ShowsPartsSumAndBudget) {
     plan.sequences = 1;
     EXPECT_EQ(plan.table(6ull << 30), "memory in GiB, 1 sequence of 4096 tokens\n"
                                       "  weights              3.00\n"
-                                      "  keys and values      1.00\n"
+                                      "  keys and values      1.00  f16\n"
                                       "  total                4.00 of 6.00\n");
 }
 

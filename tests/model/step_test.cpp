@@ -2,6 +2,7 @@
 // Bits are compared, not tolerances.
 #include "oracle.h"
 
+#include <optional>
 #include <random>
 
 namespace lucebox::model::testing {
@@ -14,17 +15,20 @@ Logits last_logits(Runner& runner, std::size_t output) {
     return {row.begin(), row.end()};
 }
 
-class Step : public ::testing::TestWithParam<std::tuple<const char*, On>> {
+using KvType = std::optional<compute::DType>; // of the cache; none: the model's own
+
+class Step : public ::testing::TestWithParam<std::tuple<const char*, On, KvType>> {
 protected:
     static constexpr std::size_t sequences = 4;
 
     void SetUp() override {
         LUCEBOX_NEEDS_GPU_IF(on() == On::cuda);
-        const RunnerOptions options{.context = 512, .sequences = sequences, .rows = 256, .kv_type = {}};
+        const RunnerOptions options{.context = 512, .sequences = sequences, .rows = 256, .kv_type = kv_type()};
         rig = std::make_unique<Rig>(folder / "model.gguf", options, on());
     }
 
     On on() const { return std::get<1>(GetParam()); }
+    KvType kv_type() const { return std::get<2>(GetParam()); }
 
     std::unique_ptr<Rig> rig;
     std::filesystem::path folder = oracle_path(std::get<0>(GetParam()));
@@ -174,7 +178,7 @@ TEST_P(Step, LongTextsGiveTheSameBitsOnAnyNumberOfThreads) {
     std::vector<Logits> expected;
     for (const std::size_t threads : {std::size_t{1}, std::size_t{2}, std::size_t{7}}) {
         for (const std::size_t rows : {std::size_t{256}, std::size_t{13}}) {
-            Rig other(folder / "model.gguf", {.context = 800, .sequences = 1, .rows = 256, .kv_type = {}}, On::cpu, threads);
+            Rig other(folder / "model.gguf", {.context = 800, .sequences = 1, .rows = 256, .kv_type = kv_type()}, On::cpu, threads);
             std::vector<Logits> logits = other.feed(other.open(), text, rows);
             ASSERT_TRUE(other.runner->step(tree, Commit::later));
             for (std::size_t i = 0; i < tree.size(); ++i) logits.push_back(last_logits(*other.runner, i));
@@ -221,15 +225,22 @@ TEST_P(Step, RefusesTokensBehindTheContext) {
     EXPECT_FALSE(rig->runner->commit(sequence, std::vector<std::int32_t>{0}));
 }
 
+std::string step_name(const ::testing::TestParamInfo<Step::ParamType>& info) {
+    std::string name = std::get<0>(info.param);
+    name += std::get<1>(info.param) == On::cuda ? "_cuda" : "";
+    if (const KvType type = std::get<2>(info.param)) name += "_" + std::string(compute::dtype_name(*type));
+    std::ranges::replace(name, '-', '_');
+    return name;
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Step,
                          ::testing::Combine(::testing::Values("llama", "qwen3", "gemma3", "qwen35", "qwen35-r3"),
-                                            ::testing::Values(On::cpu, On::cuda)),
-                         [](const auto& instance) {
-                             std::string name = std::get<0>(instance.param);
-                             name += std::get<1>(instance.param) == On::cuda ? "_cuda" : "";
-                             std::ranges::replace(name, '-', '_');
-                             return name;
-                         });
+                                            ::testing::Values(On::cpu, On::cuda), ::testing::Values(KvType{})),
+                         step_name);
+INSTANTIATE_TEST_SUITE_P(RoundedKeys, Step,
+                         ::testing::Combine(::testing::Values("llama", "gemma3", "qwen35"), ::testing::Values(On::cpu),
+                                            ::testing::Values(KvType{compute::DType::q8_0})),
+                         step_name);
 
 } // namespace
 } // namespace lucebox::model::testing

@@ -1,5 +1,7 @@
 #include "compute/cpu/attention.h"
 
+#include "compute/cpu/kv_layout.h"
+
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -19,26 +21,6 @@ static_assert(key_partition % key_block == 0);
 
 // Floats that the partial sums of a step may take. A step that needs more has rows enough to occupy the threads.
 constexpr std::size_t most_partial_sums = 1u << 22;
-
-// Where a token's key and value lie. Keys: [slot][kv head][group of 16 tokens][head_dim][16];
-// values: [slot][kv head][token][padded head_dim].
-struct Layout {
-    std::size_t element, groups, head_dim, padded, kv_heads;
-
-    explicit Layout(const KvView& cache)
-        : element(dtype_bytes(cache.type)), groups((cache.capacity + key_group - 1) / key_group), head_dim(cache.head_dim),
-          padded(padded_dim(cache.head_dim)), kv_heads(cache.kv_heads) {}
-
-    std::size_t group_bytes() const { return key_group * head_dim * element; }
-    std::size_t head(std::size_t slot, std::size_t kv_head) const { return slot * kv_heads + kv_head; }
-    std::size_t key(std::size_t slot, std::size_t kv_head, std::size_t token) const { // of dimension 0
-        return (head(slot, kv_head) * groups + token / key_group) * group_bytes() + token % key_group * element;
-    }
-    std::size_t key_stride() const { return key_group * element; } // to the next dimension
-    std::size_t value(std::size_t slot, std::size_t kv_head, std::size_t token) const {
-        return (head(slot, kv_head) * groups * key_group + token) * padded * element;
-    }
-};
 
 // Local index of the row at `depth` (from the committed end) on the path to `row`.
 std::size_t local_at(const PlanRow& row, std::size_t depth) {
@@ -79,25 +61,16 @@ void merge(QueryState& total, const QueryState& part, std::size_t width) {
 
 } // namespace
 
-KvBytes Attention::bytes(const KvView& cache) {
-    const Layout layout(cache);
-    const std::size_t tokens = cache.slots * cache.kv_heads * layout.groups * key_group;
-    return {tokens * layout.head_dim * layout.element, tokens * layout.padded * layout.element};
-}
+KvBytes Attention::bytes(const KvView& cache) { return KvLayout(cache).bytes(); }
 
 void Attention::move_tokens(const KvView& cache, std::size_t slot, std::size_t first, std::span<const std::int32_t> from) {
-    const Layout layout(cache);
+    const KvLayout layout(cache);
     for (std::size_t head = 0; head < cache.kv_heads; ++head) {
         for (std::size_t i = 0; i < from.size(); ++i) {
             const std::size_t source = first + static_cast<std::size_t>(from[i]), target = first + i;
             if (source == target) continue;
-            std::byte* to = cache.k + layout.key(slot, head, target);
-            const std::byte* at = cache.k + layout.key(slot, head, source);
-            for (std::size_t d = 0; d < cache.head_dim; ++d) {
-                std::memcpy(to + d * layout.key_stride(), at + d * layout.key_stride(), layout.element);
-            }
-            std::memcpy(cache.v + layout.value(slot, head, target), cache.v + layout.value(slot, head, source),
-                        layout.padded * layout.element);
+            layout.copy_key(layout.keys(slot, head, target), target % key_group, layout.keys(slot, head, source), source % key_group);
+            std::memcpy(layout.value(slot, head, target), layout.value(slot, head, source), layout.value_bytes());
         }
     }
 }
@@ -141,31 +114,18 @@ void Attention::prepare_query(const AttentionArgs& args, const Rotation& rotatio
 }
 
 void Attention::store_row(const AttentionArgs& args, const Rotation& rotation, std::size_t row) {
-    const KvView& cache = args.cache;
-    const Layout layout(cache);
+    const KvLayout layout(args.cache);
     const PlanRow& plan_row = plan_->rows[row];
     const PlanSequence& sequence = plan_->sequences[static_cast<std::size_t>(plan_row.sequence)];
-    const std::size_t dim = cache.head_dim;
+    const std::size_t dim = args.cache.head_dim;
     const auto slot = static_cast<std::size_t>(sequence.slot);
     const auto token = static_cast<std::size_t>(sequence.committed) + static_cast<std::size_t>(plan_row.local);
-    for (std::size_t head = 0; head < cache.kv_heads; ++head) {
+    for (std::size_t head = 0; head < args.cache.kv_heads; ++head) {
         float* k = args.k.data + row * args.k.width + head * dim;
         const float* v = args.v.data + row * args.v.width + head * dim;
         norm_and_rotate(args, rotation, row, args.k_norm, k);
-        std::byte* key = cache.k + layout.key(slot, head, token);
-        std::byte* value = cache.v + layout.value(slot, head, token);
-        if (cache.type == DType::f32) {
-            for (std::size_t d = 0; d < dim; ++d) std::memcpy(key + d * layout.key_stride(), k + d, sizeof(float));
-            std::memcpy(value, v, dim * sizeof(float));
-        } else {
-            std::uint16_t half[1024];
-            for (std::size_t begin = 0; begin < dim; begin += 1024) {
-                const std::size_t count = std::min<std::size_t>(dim - begin, 1024);
-                kernels_.to_f16(k + begin, count, half);
-                for (std::size_t d = 0; d < count; ++d) std::memcpy(key + (begin + d) * layout.key_stride(), half + d, 2);
-            }
-            kernels_.to_f16(v, dim, reinterpret_cast<std::uint16_t*>(value));
-        }
+        layout.write_key(layout.keys(slot, head, token), token % key_group, k, kernels_);
+        layout.write_value(layout.value(slot, head, token), v, kernels_);
     }
 }
 
@@ -173,23 +133,19 @@ void Attention::store_row(const AttentionArgs& args, const Rotation& rotation, s
 // collected from where its rows wrote them.
 KeyBlock Attention::gather(const AttentionArgs& args, const PlanSequence& sequence, const PlanRow& row, std::size_t kv_head,
                            std::size_t first, std::size_t end, Scratch& scratch) const {
-    const KvView& cache = args.cache;
-    const Layout layout(cache);
+    const KvLayout layout(args.cache);
     const auto slot = static_cast<std::size_t>(sequence.slot), committed = static_cast<std::size_t>(sequence.committed);
     const std::size_t last = std::min(end, first + key_block);
     KeyBlock block;
     block.first = first;
     for (std::size_t group = 0; group < key_block / key_group; ++group) {
-        const std::size_t token = std::min(first + group * key_group, (layout.groups - 1) * key_group);
-        block.k[group] = cache.k + layout.key(slot, kv_head, token);
+        block.k[group] = layout.keys(slot, kv_head, std::min(first + group * key_group, layout.last_group_token()));
     }
-    const std::byte* values = cache.v + layout.value(slot, kv_head, first);
-    for (std::size_t token = first; token < last; ++token) {
-        block.v[token - first] = values + (token - first) * layout.padded * layout.element;
-    }
+    const std::byte* values = layout.value(slot, kv_head, first);
+    for (std::size_t token = first; token < last; ++token) block.v[token - first] = values + (token - first) * layout.value_bytes();
     if (sequence.path || last <= committed) return block;
 
-    scratch.keys.resize(key_block * layout.head_dim * layout.element);
+    scratch.keys.resize(key_block / key_group * layout.group_bytes());
     for (std::size_t group = 0; group < key_block / key_group; ++group) {
         const std::size_t group_end = first + (group + 1) * key_group;
         if (group_end <= committed) continue;
@@ -197,12 +153,8 @@ KeyBlock Attention::gather(const AttentionArgs& args, const PlanSequence& sequen
         std::memcpy(to, block.k[group], layout.group_bytes());
         for (std::size_t token = std::max(first + group * key_group, committed); token < std::min(group_end, last); ++token) {
             const std::size_t source = committed + local_at(row, token - committed);
-            const std::byte* key = cache.k + layout.key(slot, kv_head, source);
-            std::byte* lane = to + token % key_group * layout.element;
-            for (std::size_t d = 0; d < layout.head_dim; ++d) {
-                std::memcpy(lane + d * layout.key_stride(), key + d * layout.key_stride(), layout.element);
-            }
-            block.v[token - first] = cache.v + layout.value(slot, kv_head, source);
+            layout.copy_key(to, token % key_group, layout.keys(slot, kv_head, source), source % key_group);
+            block.v[token - first] = layout.value(slot, kv_head, source);
         }
         block.k[group] = to;
     }
@@ -254,8 +206,8 @@ void Attention::attend_partition(const AttentionArgs& args, const Task& task, st
         if (task.sequence->path || std::min(end, first + key_block) <= committed) {
             DType type = args.cache.type;
             KeyBlock block = gather(args, *task.sequence, plan_->rows[task.first_row], task.kv_head, first, end, scratch);
-            if (type == DType::f16 && tiles.size() > 1) {
-                widen(block, dim, std::min(end, first + key_block) - first, scratch);
+            if (type != DType::f32 && tiles.size() > 1) {
+                widen(block, type, dim, std::min(end, first + key_block) - first, scratch);
                 type = DType::f32;
             }
             for (Tile& tile : tiles) {
@@ -276,17 +228,17 @@ void Attention::attend_partition(const AttentionArgs& args, const Task& task, st
     }
 }
 
-// Makes f32 of a block's f16 keys and of its first `tokens` values.
-void Attention::widen(KeyBlock& block, std::size_t head_dim, std::size_t tokens, Scratch& scratch) const {
+// Makes f32 of a block's keys and of its first `tokens` values.
+void Attention::widen(KeyBlock& block, DType type, std::size_t head_dim, std::size_t tokens, Scratch& scratch) const {
     const std::size_t padded = padded_dim(head_dim), keys = key_group * head_dim;
     scratch.wide.resize(key_block * (head_dim + padded));
     float* to = scratch.wide.data();
     for (std::size_t group = 0; group * key_group < tokens; ++group, to += keys) {
-        kernels_.from_f16(reinterpret_cast<const std::uint16_t*>(block.k[group]), keys, to);
+        kernels_.widen_keys(block.k[group], type, head_dim, to);
         block.k[group] = reinterpret_cast<const std::byte*>(to);
     }
     for (std::size_t token = 0; token < tokens; ++token, to += padded) {
-        kernels_.from_f16(reinterpret_cast<const std::uint16_t*>(block.v[token]), padded, to);
+        kernels_.widen_value(block.v[token], type, head_dim, to);
         block.v[token] = reinterpret_cast<const std::byte*>(to);
     }
 }

@@ -52,7 +52,7 @@ private:
     Tile make_tile(const AttentionArgs& args, const Task& task, std::size_t first) const;
     void make_tiles(const AttentionArgs& args, const Task& task, float* sums, std::vector<Tile>& tiles) const;
     void attend_partition(const AttentionArgs& args, const Task& task, std::span<Tile> tiles, std::size_t partition, Scratch& scratch) const;
-    void widen(KeyBlock& block, std::size_t head_dim, std::size_t tokens, Scratch& scratch) const;
+    void widen(KeyBlock& block, DType type, std::size_t head_dim, std::size_t tokens, Scratch& scratch) const;
     void finish(const AttentionArgs& args, const Task& task, Tile& tile) const;
     void attend(const AttentionArgs& args, const Task& task, Scratch& scratch) const;
     bool attend_split(const AttentionArgs& args, const PlanSequence& sequence);

@@ -58,19 +58,34 @@ void to_f16(const float* x, std::size_t n, std::uint16_t* out) {
     for (std::size_t i = 0; i < n; ++i) out[i] = gguf::f32_to_f16(x[i]);
 }
 
-void from_f16(const std::uint16_t* x, std::size_t n, float* out) {
-    for (std::size_t i = 0; i < n; ++i) out[i] = gguf::f16_to_f32(x[i]);
+std::uint16_t load_u16(const std::byte* at) {
+    std::uint16_t value;
+    std::memcpy(&value, at, sizeof value);
+    return value;
 }
 
-double element(const std::byte* at, std::size_t index, DType type) {
-    if (type == DType::f32) {
-        float value;
-        std::memcpy(&value, at + 4 * index, 4);
-        return value;
+// One number of a key or a value; `scale` says where the scale of q8_0 lies.
+double element(const std::byte* at, std::size_t index, DType type, const std::byte* scale) {
+    if (type == DType::q8_0) return static_cast<double>(static_cast<std::int8_t>(at[index])) * gguf::f16_to_f32(load_u16(scale));
+    if (type == DType::f16) return gguf::f16_to_f32(load_u16(at + 2 * index));
+    float value;
+    std::memcpy(&value, at + 4 * index, 4);
+    return value;
+}
+double key_element(const std::byte* group, DType type, std::size_t head_dim, std::size_t d, std::size_t lane) {
+    return element(group, d * key_group + lane, type, group + key_group * head_dim + 2 * (d / kv_block * key_group + lane));
+}
+double value_element(const std::byte* value, DType type, std::size_t head_dim, std::size_t d) {
+    return element(value, d, type, value + padded_dim(head_dim) + 2 * (d / kv_block));
+}
+
+void widen_keys(const std::byte* group, DType type, std::size_t head_dim, float* out) {
+    for (std::size_t i = 0; i < head_dim * key_group; ++i) {
+        out[i] = static_cast<float>(key_element(group, type, head_dim, i / key_group, i % key_group));
     }
-    std::uint16_t bits;
-    std::memcpy(&bits, at + 2 * index, 2);
-    return gguf::f16_to_f32(bits);
+}
+void widen_value(const std::byte* value, DType type, std::size_t head_dim, float* out) {
+    for (std::size_t d = 0; d < padded_dim(head_dim); ++d) out[d] = static_cast<float>(value_element(value, type, head_dim, d));
 }
 
 void attend(QueryState* queries, std::size_t count, const KeyBlock& block, DType type, std::size_t head_dim, float factor) {
@@ -80,14 +95,14 @@ void attend(QueryState* queries, std::size_t count, const KeyBlock& block, DType
             if (position < query->begin || position >= query->end) continue;
             double score = 0;
             for (std::size_t d = 0; d < head_dim; ++d) {
-                score += query->q[d] * element(block.k[key / key_group], d * key_group + key % key_group, type);
+                score += query->q[d] * key_element(block.k[key / key_group], type, head_dim, d, key % key_group);
             }
             score *= factor;
             const double max = std::max<double>(query->max, score);
             const double rescale = std::exp(query->max - max), weight = std::exp(score - max);
             query->weight = static_cast<float>(query->weight * rescale + weight);
             for (std::size_t d = 0; d < head_dim; ++d) {
-                query->sum[d] = static_cast<float>(query->sum[d] * rescale + weight * element(block.v[key], d, type));
+                query->sum[d] = static_cast<float>(query->sum[d] * rescale + weight * value_element(block.v[key], type, head_dim, d));
             }
             query->max = static_cast<float>(max);
         }
@@ -121,7 +136,7 @@ void delta_rule(float* m, const float* q, const float* k, const float* v, float 
 }
 
 constexpr RowKernels table = {rms_norm, add,    scale,  gate,   sigmoid_gate, silu, l2_normalise,
-                              to_f16, from_f16, attend, sum_exponentials, delta_rule};
+                              to_f16, widen_keys, widen_value, attend, sum_exponentials, delta_rule};
 
 } // namespace
 

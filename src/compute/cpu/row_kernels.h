@@ -12,11 +12,14 @@
 
 namespace lucebox::compute::cpu {
 
-// Keys lie in groups of 16 tokens, [head_dim][16], so that vector lanes are tokens; values lie token by token, padded.
+// Keys lie in groups of 16 tokens, [head_dim][16], so that vector lanes are tokens; values lie token by token, padded. Behind
+// a group's keys of q8_0 come their scales, f16 [blocks][16]; behind a token's value come its own, f16 [blocks].
 inline constexpr std::size_t key_group = 16;
 // Attention takes keys in blocks of this many, aligned to absolute positions, and merges the blocks in order.
 inline constexpr std::size_t key_block = 64;
 constexpr std::size_t padded_dim(std::size_t head_dim) { return (head_dim + 15) / 16 * 16; }
+constexpr std::size_t key_group_bytes(DType type, std::size_t head_dim) { return key_group * kv_head_bytes(type, head_dim); }
+constexpr std::size_t value_bytes(DType type, std::size_t head_dim) { return kv_head_bytes(type, padded_dim(head_dim)); }
 
 // Up to this many queries share one pass over the keys: the conversion of f16 keys then costs a fifth of the products.
 inline constexpr std::size_t query_tile = 8;
@@ -49,7 +52,9 @@ struct RowKernels {
     // x = factor * x / sqrt(sum(x^2) + epsilon)
     void (*l2_normalise)(float factor, float epsilon, std::size_t n, float* x);
     void (*to_f16)(const float* x, std::size_t n, std::uint16_t* out);
-    void (*from_f16)(const std::uint16_t* x, std::size_t n, float* out);
+    // A group of keys (head_dim * 16 values) or one value (padded head_dim), from f16 or q8_0: exactly what attend() reads.
+    void (*widen_keys)(const std::byte* group, DType type, std::size_t head_dim, float* out);
+    void (*widen_value)(const std::byte* value, DType type, std::size_t head_dim, float* out);
     // Adds one block of keys to 1..query_tile queries.
     void (*attend)(QueryState* queries, std::size_t count, const KeyBlock& block, DType type, std::size_t head_dim,
                    float scale);

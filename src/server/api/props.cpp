@@ -108,8 +108,8 @@ Json runtime_json(const Backend* backend) {
                   {"scratch_bytes", backend->memory().scratch}};
     return {{"backend", backend ? Json(cuda ? "cuda" : "cpu") : Json()},
             {"fa_window", 0},
-            {"kv_cache_k", Json()},
-            {"kv_cache_v", Json()},
+            {"kv_cache_k", backend ? or_null(backend->model().kv_type) : Json()},
+            {"kv_cache_v", backend ? or_null(backend->model().kv_type) : Json()},
             {"lazy_draft", Json()},
             {"draft_residency", Json()},
             {"target_sharding", Json()},
