@@ -75,7 +75,7 @@ class Autotune(Home):
         for vram, tier, context in (("23.6", "24 GB", 4096), ("11.7", "12 to 21 GB", 4096), ("8", "less than 12 GB", 4096)):
             plan = json.loads(self.ok("autotune", "--json", "--vram", vram, "--model", MODEL))
             self.assertEqual(plan["tier"], tier)
-            self.assertEqual([choice["value"] for choice in plan["with_model"]], [str(context), "4"])
+            self.assertEqual([choice["value"] for choice in plan["with_model"]], [str(context), "4", "f16"])
         self.assertIn("trained for", plan["with_model"][0]["why"] + json.dumps(json.loads(self.ok("autotune", "--json", "--vram", "23.6", "--model", MODEL))))
         small = json.loads(self.ok("autotune", "--json", "--vram", "0.6", "--model", MODEL))
         self.assertEqual(small["with_model"], [])

@@ -67,8 +67,10 @@ class Props(Home):
         self.assertTrue(headers["x-lucebox-build"].startswith(version["version"]))
         self.assertEqual(props["host"]["os_pretty"], "Some Linux")
         self.assertEqual(props["host"]["source"], "lucebox.sh")
-        self.assertEqual([choice["setting"] for choice in props["tuning"]], ["context", "sequences"])
+        self.assertEqual([choice["setting"] for choice in props["tuning"]], ["context", "sequences", "keys and values"])
         self.assertTrue(all(choice["why"] for choice in props["tuning"]))
+        held = props["tuning"][2]["value"]
+        self.assertEqual((props["runtime"]["kv_cache_k"], props["runtime"]["kv_cache_v"]), (held, held))
         self.assertEqual(self.get("/v1/models")[2]["data"][0]["id"], "house")
         request = urllib.request.Request(self.url + "/v1/chat/completions", data=b'{"messages": [{"role": "user", "content": "Count to a hundred."}]}')
         with urllib.request.urlopen(request, timeout=60) as answer:
