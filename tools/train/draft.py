@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from packing import masked_attention
+
 
 def rms(x, weight, eps):
     y = x.float()
@@ -19,6 +21,24 @@ def rotate_halves(x, cos, sin):
     return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
 
 
+def layer_step(x, g, cos, sin, context_cos, context_sin, mask, heads, kv_heads, eps, attn_norm, mlp_norm, q_norm, k_norm,
+               q, k, v, o, gate, up, down):
+    """x [rows, width]: the blocks' rows; g [s, width]: the projected features of the packed context. A function of tensors, so
+    that all layers share its code."""
+    linear = lambda t, w: F.linear(t.to(g.dtype), w.to(g.dtype))
+    split = lambda t, n: t.view(t.shape[0], n, -1)
+    y = rms(x, attn_norm, eps)
+    queries = rotate_halves(rms(split(linear(y, q), heads), q_norm, eps), cos, sin)
+    near = rotate_halves(rms(split(linear(y, k), kv_heads), k_norm, eps), cos, sin)
+    far = rotate_halves(rms(split(linear(g, k), kv_heads), k_norm, eps), context_cos, context_sin)
+    keys, values = torch.cat([far, near]), torch.cat([split(linear(g, v), kv_heads), split(linear(y, v), kv_heads)])
+    queries, keys, values = (t.to(g.dtype).transpose(0, 1)[None] for t in (queries, keys, values))
+    a = masked_attention(queries, keys, values, mask)[0].transpose(0, 1).flatten(1)
+    x = x + linear(a, o)
+    z = rms(x, mlp_norm, eps)
+    return x + linear(F.silu(linear(z, gate)) * linear(z, up), down)
+
+
 class Layer(nn.Module):
     def __init__(self, c):
         super().__init__()
@@ -29,11 +49,15 @@ class Layer(nn.Module):
         self.attn_norm, self.mlp_norm = nn.Parameter(torch.ones(c.width)), nn.Parameter(torch.ones(c.width))
         self.q_norm, self.k_norm = nn.Parameter(torch.ones(c.head)), nn.Parameter(torch.ones(c.head))
 
+    def tensors(self):
+        return (self.attn_norm, self.mlp_norm, self.q_norm, self.k_norm,
+                *(m.weight for m in (self.q, self.k, self.v, self.o, self.gate, self.up, self.down)))
+
 
 class Draft(nn.Module):
     def __init__(self, c):
         super().__init__()
-        self.c = c
+        self.c, self.step = c, layer_step
         self.fc = nn.Linear(len(c.target_layers) * c.width, c.width, bias=False)
         self.hidden_norm, self.norm = nn.Parameter(torch.ones(c.width)), nn.Parameter(torch.ones(c.width))
         self.layers = nn.ModuleList(Layer(c) for _ in range(c.layers))
@@ -47,48 +71,17 @@ class Draft(nn.Module):
         a = positions.to(torch.float64)[..., None, None] * self.frequency
         return a.cos().float(), a.sin().float()
 
-    def forward(self, features, anchors, block, embedding):
-        """features [b, s, n * width]; anchors [b, n]: positions of the blocks' first tokens; block [b, n, B] token ids.
-        Normed hidden states [b, n, B, width] for the target's output matrix. Every layer slides: row k of a block at anchor
-        a sees features p < a with p > a + k - window, and of the block the rows up to itself."""
+    def forward(self, features, context_positions, block, positions, embedding, mask):
+        """features [s, n * width] of packed texts; block, positions [anchors, B]: the blocks' tokens and their places in their
+        texts. Normed hidden states [anchors, B, width] for the target's output matrix. `mask` (packing.py) says what a row
+        sees: features behind it within the window, and of its block the rows up to itself."""
         c = self.c
-        b, s, _ = features.shape
-        n, size, group = anchors.shape[1], block.shape[2], c.heads // c.kv_heads
-        g = rms(self.fc(features), self.hidden_norm, c.eps)
-        x = F.embedding(block, embedding)
-        depth = torch.arange(size, device=x.device)
-        positions = anchors[:, :, None] + depth
-        cos, sin = self.angles(positions)
-        context = torch.arange(s, device=x.device)
-        context_cos, context_sin = self.angles(context)
-        seen = (context < anchors[:, :, None, None]) & (context > positions[..., None] - c.window)  # [b, n, B, s]
-        bias = torch.zeros(seen.shape, device=x.device, dtype=x.dtype).masked_fill_(~seen, float("-inf"))
-        bias = bias.view(b, 1, 1, n * size, s)
-        causal = torch.full((size, size), float("-inf"), device=x.device, dtype=x.dtype).triu(1)
+        g = rms(F.linear(features, self.fc.weight.to(features.dtype)), self.hidden_norm, c.eps)
+        x = F.embedding(block.flatten(), embedding).float()
+        angles = *self.angles(positions.flatten()), *self.angles(context_positions)
         for layer in self.layers:
-            y = rms(x, layer.attn_norm, c.eps)
-            q = rotate_halves(rms(layer.q(y).view(b, n, size, c.heads, c.head), layer.q_norm, c.eps), cos, sin)
-            k = rotate_halves(rms(layer.k(y).view(b, n, size, c.kv_heads, c.head), layer.k_norm, c.eps), cos, sin)
-            v = layer.v(y).view(b, n, size, c.kv_heads, c.head)
-            kc = rotate_halves(rms(layer.k(g).view(b, s, c.kv_heads, c.head), layer.k_norm, c.eps), context_cos, context_sin)
-            vc = layer.v(g).view(b, s, c.kv_heads, c.head)
-            # [b, kv, group, n * B, .] against the context, [b, n, kv, group, B, .] within the block
-            qg = q.view(b, n, size, c.kv_heads, group, c.head)
-            qc = qg.permute(0, 3, 4, 1, 2, 5).reshape(b, c.kv_heads, group * n * size, c.head)
-            far = torch.matmul(qc, kc.permute(0, 2, 3, 1)).view(b, c.kv_heads, group, n * size, s) * c.head ** -0.5 + bias
-            qb, kb, vb = qg.permute(0, 1, 3, 4, 2, 5), k.permute(0, 1, 3, 4, 2), v.permute(0, 1, 3, 2, 4)
-            near = torch.matmul(qb, kb[:, :, :, None]) * c.head ** -0.5 + causal  # [b, n, kv, group, B, B]
-            near = near.permute(0, 2, 3, 1, 4, 5).reshape(b, c.kv_heads, group, n * size, size)
-            weights = torch.cat([far, near], -1).float().softmax(-1).to(x.dtype)
-            far, near = weights[..., :s], weights[..., s:]
-            a = torch.matmul(far.reshape(b, c.kv_heads, group * n * size, s), vc.permute(0, 2, 1, 3))
-            a = a.view(b, c.kv_heads, group, n, size, c.head).permute(0, 3, 4, 1, 2, 5)  # [b, n, B, kv, group, head]
-            near = near.view(b, c.kv_heads, group, n, size, size).permute(0, 3, 1, 2, 4, 5)
-            a = a + torch.matmul(near, vb[:, :, :, None]).permute(0, 1, 4, 2, 3, 5)
-            x = x + layer.o(a.reshape(b, n, size, c.heads * c.head))
-            z = rms(x, layer.mlp_norm, c.eps)
-            x = x + layer.down(F.silu(layer.gate(z)) * layer.up(z))
-        return rms(x, self.norm, c.eps)
+            x = self.step(x, g, *angles, mask, c.heads, c.kv_heads, c.eps, *layer.tensors())
+        return rms(x, self.norm, c.eps).to(g.dtype).view(*block.shape, c.width)
 
 
 def published_names(draft):

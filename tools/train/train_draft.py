@@ -3,27 +3,30 @@
 to prompts made in code and to questions that it invents itself, a small block-diffusion model learns to guess them from five
 of the target's layers, and held-out greedy answers tell how many tokens a step would accept.
 
-    python3 tools/train/train_draft.py --model SmolLM2-135M-Instruct.Q4_1.gguf --out OUT --seconds 520
+    python3 tools/train/train_draft.py --model SmolLM2-135M-Instruct.Q4_1.gguf --out OUT --seconds 560
+
+Longer training takes several runs: with --resume DIR a run goes on from what the last one left there (answers, weights,
+optimiser), and --training says for how many seconds all of them together will train.
 """
 import argparse
 import json
-import math
-import random
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-import prompts
+from corpus import Writer, load_samples, save_samples
 from draft import Draft, save
 from gguf_numpy import Gguf
+from muon import Muon
+from packing import Corpus, Pack, RangeMask, fill
 from target import Llama
 from tokenizer import Tokenizer
 
 START = time.time()
-SYSTEM = "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
 
 
 def clock():
@@ -34,233 +37,210 @@ def say(text):
     print(f"[{clock():6.1f} s] {text}", flush=True)
 
 
-def turn(role, text):
-    return f"<|im_start|>{role}\n{text}<|im_end|>\n"
+def guesses(hidden, output, labels):
+    """Of hidden [rows, width]: logits, their log-sum-exp, the label's logit, whether the label is the best."""
+    logits = F.linear(hidden, output)
+    exact = logits.float()
+    return logits, exact.logsumexp(-1), exact.gather(1, labels[:, None])[:, 0], exact.argmax(-1) == labels
 
 
-class Writer:
-    """Collects (family, prompt ids, answer ids) that the target writes."""
-
-    def __init__(self, target, tokenizer, args):
-        self.target, self.tokenizer, self.args = target, tokenizer, args
-        self.stop = tokenizer.ids["<|im_end|>"]
-
-    def answer(self, asked, temperatures, deadline):
-        """asked: (family, text of the conversation so far). Returns samples, shortest prompts first."""
-        encoded = [(family, self.tokenizer.encode(text + "<|im_start|>assistant\n"), t) for (family, text), t in zip(asked, temperatures)]
-        encoded = sorted((e for e in encoded if len(e[1]) <= self.args.length // 2), key=lambda e: len(e[1]))
-        if not encoded:
-            return []
-        answers = self.target.generate([e[1] for e in encoded], [e[2] for e in encoded], self.args.answer, self.stop,
-                                       self.args.length, deadline, clock)
-        return [(family, ids, answer) for (family, ids, _), answer in zip(encoded, answers) if len(answer) >= 8]
-
-    def invent(self, count, rng, deadline):
-        """Questions that the target itself thinks of (the idea of Magpie, Xu et al. 2024)."""
-        start = self.tokenizer.encode(SYSTEM + "<|im_start|>user\n")
-        out = self.target.generate([start] * count, [rng.choice([0.8, 1.0, 1.1]) for _ in range(count)], 64, self.stop, 256,
-                                   deadline, clock)
-        questions = [self.tokenizer.decode(ids[:-1]).strip() for ids in out if ids and ids[-1] == self.stop]
-        return [q for q in questions if 8 <= len(q) <= 400 and q.isascii() and "<|" not in q]
+def head_gradient(logits, lse, labels, weight, teacher, teacher_lse, at, output, soft):
+    """Gradient by the hidden rows of weight * cross-entropy against soft * the teacher's distribution + (1 - soft) * the label."""
+    wanted = soft * (teacher[at].float() - teacher_lse[at][:, None]).exp()
+    label = (torch.arange(logits.shape[1], device=logits.device) == labels[:, None]).float() * (1 - soft)
+    gradient = ((logits.float() - lse[:, None]).exp() - wanted - label) * weight[:, None]
+    return gradient.to(output.dtype) @ output
 
 
-def temperatures(rng, count, greedy):
-    return [0.0 if rng.random() < greedy else rng.choice([0.3, 0.7, 1.0]) for _ in range(count)]
+def depth_weights(right, valid, smooth=0.5):
+    """right [n, k]: the probability that the draft gives to each label. The expected accepted length is the sum over j of the
+    product of right[:j]; its slope by log right[k] is the sum of those with j >= k. Smoothed so that a first miss does not
+    silence all behind it (D-PACE)."""
+    reach = torch.where(valid, (1 - smooth) * right + smooth, 1.0).cumprod(1) * valid
+    return reach.flip(1).cumsum(1).flip(1) * valid
 
 
-def built_prompts(rng, count, passages):
-    out = []
-    for _ in range(count):
-        family = rng.choice(["chat", "code", "maths", "rewriting"])
-        if family == "rewriting":
-            text = prompts.rewriting(rng, rng.choice(passages) if passages and rng.random() < 0.7 else prompts.passage(rng))
-        else:
-            text = prompts.FAMILIES[family](rng)
-        out.append((family, (SYSTEM if rng.random() < 0.8 else "") + turn("user", text)))
-    return out
+class Trainer:
+    def __init__(self, target, draft, args, config):
+        self.target, self.draft, self.args, self.config = target, draft, args, config
+        device = self.device = target.device
+        rows = args.anchors * config.block
+        self.text_mask = RangeMask(args.pack, args.pack, device)
+        self.block_mask = RangeMask(rows, args.pack + rows, device, own_at=args.pack, own=config.block)
+        self.guesses, self.head_gradient = guesses, head_gradient
+        if device.type == "cuda":
+            compile_ = lambda f: torch.compile(f, dynamic=False)
+            target.layer, draft.step = compile_(target.layer), compile_(draft.step)
+            self.guesses, self.head_gradient = compile_(guesses), compile_(head_gradient)
+        matrices = [p for p in draft.parameters() if p.dim() == 2]
+        vectors = [p for p in draft.parameters() if p.dim() != 2]
+        self.muon = Muon(matrices)
+        self.adam = torch.optim.AdamW(vectors, lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0, fused=device.type == "cuda")
+        self.steps, self.trained = 0, 0.0
 
+    def save(self, path):
+        torch.save({"draft": self.draft.state_dict(), "muon": self.muon.state(), "adam": self.adam.state_dict(), "steps": self.steps,
+                    "trained": self.trained}, str(path) + ".part")
+        Path(str(path) + ".part").rename(path)
 
-def write_corpus(writer, args):
-    rng = random.Random(args.seed)
-    samples, passages, round_ = [], [], 0
-    deadline = args.seconds * args.writing_share
-    while clock() < deadline and len(samples) < args.most_samples:
-        asked = built_prompts(rng, args.batch_write // 2, passages)
-        if clock() < deadline:
-            asked += [("invented", SYSTEM + turn("user", q)) for q in writer.invent(args.batch_write // 2, rng, deadline)]
-        if samples:  # conversations that go on
-            for family, ids, answer in rng.sample(samples, min(len(samples), args.batch_write // 4)):
-                if len(ids) + len(answer) < args.length // 2 - 32 and answer[-1] == writer.stop:
-                    asked.append((family, (ids + answer, turn("user", rng.choice(prompts.FOLLOW_UPS)))))
-        new = writer_answer_mixed(writer, asked, rng, args, deadline)
-        samples += new
-        for family, _, answer in new[:400]:
-            text = writer.tokenizer.decode(answer).strip()
-            if text.isascii() and 60 <= len(text) <= 500:
-                passages.append(text)
-        passages = passages[-4000:]
-        round_ += 1
-        say(f"corpus: round {round_}, {len(samples)} answers, {sum(len(a) for _, _, a in samples) / 1e6:.2f} M tokens")
-    return samples
+    def load(self, path):
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        self.draft.load_state_dict(state["draft"])
+        self.muon.load(state["muon"])
+        self.adam.load_state_dict(state["adam"])
+        self.steps, self.trained = state["steps"], state["trained"]
 
+    def features(self, pack):
+        """The target's features and last hidden states of a pack, and the texts' positions."""
+        column = torch.arange(self.args.pack, device=self.device)
+        positions = column - pack.start
+        return *self.target.packed(pack.tokens, positions, self.text_mask.set(pack.start, column + 1), self.config.target_layers), positions
 
-def writer_answer_mixed(writer, asked, rng, args, deadline):
-    """As Writer.answer, but a conversation may be given as (ids so far, text that follows)."""
-    flat, started = [], []
-    for family, text in asked:
-        if isinstance(text, tuple):
-            started.append((family, text))
-        else:
-            flat.append((family, text))
-    out = writer.answer(flat, temperatures(rng, len(flat), args.greedy_share), deadline)
-    if started and clock() < deadline:
-        encoded = [(family, ids + writer.tokenizer.encode("\n" + text + "<|im_start|>assistant\n")) for family, (ids, text) in started]
-        encoded = sorted((e for e in encoded if len(e[1]) <= args.length // 2), key=lambda e: len(e[1]))
-        if encoded:
-            answers = writer.target.generate([e[1] for e in encoded], temperatures(rng, len(encoded), args.greedy_share),
-                                             args.answer, writer.stop, args.length, deadline, clock)
-            out += [(family, ids, answer) for (family, ids), answer in zip(encoded, answers) if len(answer) >= 8]
-    return out
+    def hidden(self, pack, features, positions, anchors):
+        """The draft's rows of the blocks at `anchors`; the tokens that they should guess; which of those there are."""
+        c = self.config
+        depth = torch.arange(c.block, device=self.device)
+        places = anchors[:, None] + depth
+        labels = pack.tokens[places.clamp(max=self.args.pack - 1)]
+        inputs = torch.full_like(labels, c.mask)
+        inputs[:, 0] = labels[:, 0]
+        start = pack.start[anchors][:, None]
+        low = torch.maximum(start, places - c.window + 1)
+        high = anchors[:, None].expand_as(low)
+        mask = self.block_mask.set(low.flatten(), high.flatten())
+        hidden = self.draft(features, positions, inputs, places - start, self.target.embedding, mask)
+        return hidden, labels, places < pack.end[anchors][:, None]
 
+    def step(self, pack, rng, rate):
+        args, depth = self.args, self.config.block - 1
+        features, last, positions = self.features(pack)
+        with torch.no_grad():
+            teacher = F.linear(last, self.target.output)
+            teacher_lse = torch.cat([part.float().logsumexp(-1) for part in teacher.split(2048)])
+        anchors = pack.choose(args.anchors, rng)
+        hidden, labels, valid = self.hidden(pack, features, positions, anchors)
+        gradient = torch.zeros_like(hidden)
+        tried, right, loss = (torch.zeros(depth, device=self.device) for _ in range(3))
+        with torch.no_grad():
+            for begin in range(0, args.anchors, args.chunk):
+                part = slice(begin, begin + args.chunk)
+                wanted, there = labels[part, 1:].flatten(), valid[part, 1:]
+                at = (anchors[part, None] + torch.arange(depth, device=self.device)).flatten().clamp(max=args.pack - 1)
+                logits, lse, of_label, hit = self.guesses(hidden[part, 1:].flatten(0, 1), self.target.output, wanted)
+                by_depth = lambda t: t.view(-1, depth)
+                surprise = by_depth(lse - of_label)
+                weight = depth_weights(torch.exp(-surprise), there) / args.anchors
+                gradient[part, 1:] = self.head_gradient(logits, lse, wanted, weight.flatten(), teacher, teacher_lse, at,
+                                                        self.target.output, args.soft).view(-1, depth, hidden.shape[-1])
+                tried += there.sum(0)
+                right += (by_depth(hit) & there).sum(0)
+                loss += (surprise * there).sum(0)
+        hidden.backward(gradient)
+        self.muon.step(args.rate * rate)
+        for group in self.adam.param_groups:
+            group["lr"] = 1e-3 * rate
+        self.adam.step()
+        self.adam.zero_grad(set_to_none=True)
+        self.steps += 1
+        return tried, right, loss
 
-def pack(samples, length, device):
-    """Token table [n, length] (padded with 0), prompt lengths and total lengths."""
-    tokens = torch.zeros(len(samples), length, dtype=torch.int32)
-    begins, ends = [], []
-    for i, (_, ids, answer) in enumerate(samples):
-        whole = (ids + answer)[:length]
-        tokens[i, :len(whole)] = torch.tensor(whole, dtype=torch.int32)
-        begins.append(len(ids))
-        ends.append(len(whole))
-    return tokens.to(device), torch.tensor(begins, device=device), torch.tensor(ends, device=device)
+    def train(self, corpus, until, planned, state):
+        """Until the clock says `until`; the rate falls linearly to nothing at `planned` seconds of training."""
+        args = self.args
+        rng = np.random.default_rng(args.seed + self.steps)
+        begin, before, first, saved, queue = clock(), self.trained, self.steps, clock(), []
+        mark = (clock(), self.steps)
+        sums = None
+        decay = torch.exp(-torch.arange(self.config.block - 1, device=self.device) / 4.0)
+        while clock() < until and self.trained < planned and (not args.most_steps or self.steps - first < args.most_steps):
+            if not queue:
+                queue = fill(rng.permutation(len(corpus)), corpus.lengths, args.pack)
+            progress = self.trained / planned
+            rate = min(1.0, self.trained / 8 + 0.02) * max(0.01, 1 - progress)
+            new = self.step(Pack(corpus, queue.pop(), args.pack), rng, rate)
+            sums = new if sums is None else tuple(a + b for a, b in zip(sums, new))
+            if self.steps == first + 1:  # its compilation does not count
+                if self.device.type == "cuda":
+                    torch.cuda.synchronize()
+                begin = clock()
+                say(f"first step done, {begin - mark[0]:.1f} s")
+                mark = (begin, self.steps)
+            self.trained = before + clock() - begin
+            if (self.steps - first) % args.report == 0:
+                tried, right, loss = (t.double().cpu() for t in sums)
+                share = decay.double().cpu() * tried
+                mean = float((loss / tried.clamp(min=1) * share).sum() / share.sum())
+                say(f"step {self.steps}, {(self.steps - mark[1]) / (clock() - mark[0]):.1f} a second, {progress:.0%}, loss {mean:.3f}, right by "
+                    "depth " + " ".join(f"{x:.2f}" for x in (right / tried.clamp(min=1)).tolist()))
+                mark, sums = (clock(), self.steps), None
+            if state and clock() - saved > args.save_every:
+                self.save(state)
+                saved = clock()
 
-
-def target_features(target, tokens, layers):
-    s = tokens.shape[1]
-    mask = torch.ones(s, s, device=tokens.device, dtype=torch.bool).tril()[None, None]
-    positions = torch.arange(s, device=tokens.device)[None].expand_as(tokens)
-    return target.forward(tokens, positions, mask, capture=layers)[1]
-
-
-def blocks_at(tokens, anchors, size, mask_token):
-    """Inputs [token, mask, ...] and labels of the blocks that begin at anchors [b, n]."""
-    at = anchors[:, :, None] + torch.arange(size, device=tokens.device)
-    labels = tokens.gather(1, at.clamp(max=tokens.shape[1] - 1).flatten(1)).view(at.shape)
-    inputs = torch.full_like(labels, mask_token)
-    inputs[:, :, 0] = labels[:, :, 0]
-    return inputs, labels, at
-
-
-def train(target, draft, samples, args, config):
-    device = target.device
-    tokens, begins, ends = pack(samples, args.length, device)
-    usable = (ends - begins >= 4).nonzero()[:, 0]
-    order, at = usable[torch.randperm(len(usable), device=device)], 0
-    decay = [p for p in draft.parameters() if p.dim() == 2]
-    rest = [p for p in draft.parameters() if p.dim() != 2]
-    optimiser = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}],
-                                  lr=args.rate, betas=(0.9, 0.95), fused=device.type == "cuda")
-    begin, end, step, epoch = clock(), args.seconds * args.training_until, 0, 0
-    weight = torch.exp(-torch.arange(config.block - 1, device=device) / 4.0)
-    embedding, output = target.embedding, target.output
-    while clock() < end and (not args.most_steps or step < args.most_steps):
-        progress = (clock() - begin) / max(end - begin, 1e-6)
-        rate = args.rate * min(1, progress / 0.04) * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1, progress))))
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        if at + args.batch > len(order):
-            order, at, epoch = usable[torch.randperm(len(usable), device=device)], 0, epoch + 1
-        rows = order[at:at + args.batch]
-        at += args.batch
-        most = int(ends[rows].max())
-        batch = tokens[rows, :most].long()
-        features = target_features(target, batch, config.target_layers)
-        # Anchors a with token a and a + 1 both of the answer; a short answer has some twice.
-        low, high = begins[rows], ends[rows] - 1
-        anchors = low[:, None] + (torch.rand(len(rows), args.anchors, device=device) * (high - low)[:, None]).long()
-        inputs, labels, places = blocks_at(batch, anchors, config.block, config.mask)
-        valid = (places < ends[rows][:, None, None])[:, :, 1:]
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            hidden = draft(features, anchors, inputs, embedding)[:, :, 1:]
-        hidden, wanted = hidden[valid], labels[:, :, 1:][valid]
-        weights = weight.expand(valid.shape)[valid]
-        logits = F.linear(hidden.to(output.dtype), output)
-        loss = F.cross_entropy(logits.float(), wanted, reduction="none")
-        loss = (loss * weights).sum() / weights.sum()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(draft.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        if step % args.report == 1:
-            hits = torch.zeros(valid.shape, device=device)
-            hits[valid] = (logits.argmax(-1) == wanted).float()
-            running = hits.sum((0, 1)) / valid.sum((0, 1)).clamp(min=1)
-            say(f"step {step}, epoch {epoch}, loss {loss.item():.3f}, rate {rate:.2e}, right by position "
-                + " ".join(f"{x:.2f}" for x in running.tolist()))
-    return step
-
-
-@torch.no_grad()
-def evaluate(target, draft, samples, args, config):
-    """Walks held-out greedy answers as a chain decoder would: mean tokens a step, by family and by position."""
-    device = target.device
-    families, by_position, reached = {}, [0] * (config.block - 1), [0] * (config.block - 1)
-    for begin in range(0, len(samples), 16):
-        part = samples[begin:begin + 16]
-        tokens, begins, ends = pack(part, args.length, device)
-        most = int(ends.max())
-        batch = tokens[:, :most].long()
-        features = target_features(target, batch, config.target_layers)
-        right = torch.zeros(len(part), most, config.block - 1, dtype=torch.bool)
-        for first in range(int(begins.min()), most - 1, 64):
-            anchors = torch.arange(first, min(first + 64, most - 1), device=device)[None].expand(len(part), -1)
-            inputs, labels, places = blocks_at(batch, anchors, config.block, config.mask)
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                hidden = draft(features, anchors, inputs, target.embedding)[:, :, 1:]
-            guess = F.linear(hidden.to(target.output.dtype), target.output).argmax(-1)
-            good = (guess == labels[:, :, 1:]) & (places[:, :, 1:] < ends[:, None, None])
-            right[:, first:first + anchors.shape[1]] = good.cpu()
-        for i, (family, ids, answer) in enumerate(part):
-            at, end, steps = len(ids), int(ends[i]), 0
-            while at < end - 1:
-                accepted = 0
-                while accepted < config.block - 1 and right[i, at, accepted]:
-                    accepted += 1
-                for k in range(min(accepted + 1, config.block - 1)):
-                    if at + 1 + k < end:
-                        reached[k] += 1
-                        by_position[k] += k < accepted
-                at += accepted + 1
-                steps += 1
-            if steps:
-                tally = families.setdefault(family, [0, 0])
-                tally[0] += end - 1 - len(ids)
-                tally[1] += steps
-    every = [sum(t[i] for t in families.values()) for i in (0, 1)]
-    return {"mean_accepted_length": every[0] / max(every[1], 1), "answers": len(samples), "tokens": every[0], "steps": every[1],
-            "by_family": {f: t[0] / max(t[1], 1) for f, t in sorted(families.items())},
-            "acceptance_by_position": [a / max(n, 1) for a, n in zip(by_position, reached)]}
+    def evaluate(self, samples):
+        """Walks held-out greedy answers as a chain decoder would: mean tokens a step, by family and by depth."""
+        args, depth = self.args, self.config.block - 1
+        corpus = Corpus(samples, args.length, self.device)
+        families, by_position, reached = {}, [0] * depth, [0] * depth
+        packs = fill(np.arange(len(corpus)), np.append(corpus.lengths, args.pack), args.pack)
+        if sum(map(len, packs)) < len(corpus):  # fill() leaves the last one out
+            packs.append(list(range(sum(map(len, packs)), len(corpus))))
+        for rows in packs:
+            pack = Pack(corpus, rows, args.pack)
+            features, _, positions = self.features(pack)
+            good = np.zeros((args.pack, depth), bool)
+            for begin in range(0, len(pack.anchors), args.anchors):
+                at = pack.anchors[begin:begin + args.anchors]
+                anchors = torch.from_numpy(np.append(at, np.full(args.anchors - len(at), at[-1]))).to(self.device)
+                hidden, labels, valid = self.hidden(pack, features, positions, anchors)
+                hidden = hidden.detach()
+                hit = torch.cat([F.linear(h, self.target.output).argmax(-1) for h in hidden[:, 1:].split(args.chunk)])
+                good[at] = ((hit == labels[:, 1:]) & valid[:, 1:]).cpu().numpy()[:len(at)]
+            for row, first, end in zip(pack.rows, pack.firsts, pack.ends):
+                begin = at = int(first + corpus.begins[row])
+                steps = 0
+                while at < end - 1:
+                    accepted = 0
+                    while accepted < depth and good[at, accepted]:
+                        accepted += 1
+                    for k in range(min(accepted + 1, depth)):
+                        if at + 1 + k < end:
+                            reached[k] += 1
+                            by_position[k] += k < accepted
+                    at += accepted + 1
+                    steps += 1
+                if steps:
+                    tally = families.setdefault(samples[row][0], [0, 0])
+                    tally[0] += int(end) - 1 - begin
+                    tally[1] += steps
+        every = [sum(t[i] for t in families.values()) for i in (0, 1)]
+        return {"mean_accepted_length": every[0] / max(every[1], 1), "answers": len(samples), "tokens": every[0], "steps": every[1],
+                "by_family": {f: t[0] / max(t[1], 1) for f, t in sorted(families.items())},
+                "acceptance_by_position": [a / max(n, 1) for a, n in zip(by_position, reached)]}
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="the target, a GGUF of a Llama")
     parser.add_argument("--out", required=True, help="folder for safetensors, config.json and results.json")
-    parser.add_argument("--seconds", type=float, default=520, help="for all of it")
+    parser.add_argument("--seconds", type=float, default=560, help="for all of this run")
+    parser.add_argument("--writing", type=float, help="seconds of this run for writing answers; default: a sixth of it, none where DIR has some")
+    parser.add_argument("--training", type=float, help="seconds of training in all runs together; default: what this run has left")
+    parser.add_argument("--resume", metavar="DIR", help="go on from what is there, and leave there what is needed to go on")
     parser.add_argument("--smoke", action="store_true", help="tiny, to see that everything runs")
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--block", type=int, default=8)
     parser.add_argument("--window", type=int, default=256)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=0.02, help="Muon's")
+    parser.add_argument("--soft", type=float, default=0.5, help="share of the target's own distribution in what is to be guessed")
     args = parser.parse_args()
-    args.length, args.answer, args.batch_write, args.most_samples = 512, 320, 2048, 10 ** 9
-    args.batch, args.anchors, args.most_steps, args.report = 32, 96, 0, 200
-    args.writing_share, args.training_until, args.greedy_share, args.held_out = 0.36, 0.93, 0.6, 64
+    args.length, args.answer, args.batch_write, args.round, args.most_samples = 512, 320, 4096, 9216, 10 ** 9
+    args.pack, args.anchors, args.chunk, args.most_steps, args.report, args.save_every = 16384, 4096, 512, 0, 200, 60
+    args.greedy_share, args.held_out = 0.65, 64
     if args.smoke:
-        args.length, args.answer, args.batch_write, args.most_samples = 160, 24, 16, 24
-        args.batch, args.anchors, args.most_steps, args.report, args.held_out = 4, 8, 12, 4, 2
+        args.length, args.answer, args.batch_write, args.round, args.most_samples = 160, 24, 16, 24, 24
+        args.pack, args.anchors, args.chunk, args.most_steps, args.report, args.held_out, args.save_every = 384, 16, 16, 6, 2, 2, 5
     return args
 
 
@@ -268,6 +248,9 @@ def main():
     args = arguments()
     torch.manual_seed(args.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    state = Path(args.resume) if args.resume else None
+    if state:
+        state.mkdir(parents=True, exist_ok=True)
     gguf = Gguf(args.model)
     tokenizer = Tokenizer(gguf)
     target = Llama(gguf, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
@@ -277,32 +260,53 @@ def main():
         inner=gguf.metadata["llama.feed_forward_length"], eps=1e-6, rope_base=10000.0, block=args.block, window=args.window,
         mask=tokenizer.ids["<empty_output>"], target_layers=[round(1 + i * (n - 4) / 4) for i in range(5)])
     draft = Draft(config).to(device)
+    draft.norm.data.copy_(target.norm)  # so that its first outputs are of the size that the output matrix expects
     parameters = sum(p.numel() for p in draft.parameters())
     say(f"{device}: target {args.model}, draft of {parameters / 1e6:.1f} M parameters reads layers {config.target_layers}")
 
-    writer = Writer(target, tokenizer, args)
-    rng = random.Random(args.seed + 1)  # other prompts than those trained on
-    asked = []
-    for family in ("chat", "code", "maths", "rewriting"):
-        make = prompts.FAMILIES.get(family) or (lambda r: prompts.rewriting(r, prompts.passage(r)))
-        asked += [(family, SYSTEM + turn("user", make(rng))) for _ in range(args.held_out)]
-    asked += [("invented", SYSTEM + turn("user", q)) for q in writer.invent(2 * args.held_out, rng, None)[:args.held_out]]
-    held_out = writer.answer(asked, [0.0] * len(asked), None)
-    held_prompts = {tuple(ids) for _, ids, _ in held_out}
-    say(f"held out: {len(held_out)} greedy answers")
-    samples = [s for s in write_corpus(writer, args) if tuple(s[1]) not in held_prompts]
-    torch.cuda.empty_cache() if device.type == "cuda" else None
-
+    writer = Writer(target, tokenizer, args, clock, say)
+    if state and (state / "samples.pt").exists():
+        samples, held_out = load_samples(state / "samples.pt"), load_samples(state / "held_out.pt")
+        left_out = set(json.loads((state / "left_out.json").read_text()))
+        say(f"resumed: {len(samples)} answers, {len(held_out)} held out")
+    else:
+        samples = []
+        held_out, left_out = writer.held_out(args.held_out, args.seed)
+        say(f"held out: {len(held_out)} greedy answers")
+    writing = args.writing if args.writing is not None else 0 if samples else args.seconds / 6
+    if writing > 0:
+        torch.manual_seed(args.seed + len(samples))
+        samples = writer.write(samples, left_out, args.seed, float("inf") if args.smoke else clock() + writing)
+        if not samples:
+            raise SystemExit(f"no answer was written within {writing:.0f} s: give --writing more seconds")
+        if state:
+            save_samples(state / "samples.pt", samples)
+            save_samples(state / "held_out.pt", held_out)
+            (state / "left_out.json").write_text(json.dumps(sorted(left_out)))
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
     counts = torch.bincount(torch.tensor([token for _, _, answer in samples for token in answer]), minlength=target.output.shape[0])
     ranked = counts.argsort(descending=True)
     head_tokens = sorted(ranked[:min(16384, int((counts > 0).sum()))].tolist())
     say(f"{len(samples)} answers with {int(counts.sum()) / 1e6:.2f} M tokens of {int((counts > 0).sum())} kinds")
-    steps = train(target, draft, samples, args, config)
-    results = evaluate(target, draft, held_out, args, config)
-    results.update(training_steps=steps, seconds=clock(), corpus_answers=len(samples), corpus_tokens=int(counts.sum()), parameters=parameters,
-                   seed=args.seed, target=Path(args.model).name, device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-                   torch=torch.__version__)
+
+    trainer = Trainer(target, draft, args, config)
+    if state and (state / "state.pt").exists():
+        trainer.load(state / "state.pt")
+        say(f"resumed: {trainer.steps} steps, {trainer.trained:.0f} s of training")
+    until = args.seconds - (0.03 * args.seconds + 5 if not args.smoke else 0)
+    planned = args.training or trainer.trained + max(until - clock(), 1)
+    corpus = Corpus(samples, args.length, device)
+    trainer.train(corpus, until, planned, state / "state.pt" if state else None)
+    if state:
+        trainer.save(state / "state.pt")
+    say(f"trained: {trainer.steps} steps, {trainer.trained:.0f} of {planned:.0f} s")
     save(draft, args.out, target.output.shape[0], target.layers, gguf.metadata["llama.context_length"], head_tokens)
+    results = trainer.evaluate(held_out)
+    results.update(training_steps=trainer.steps, training_seconds=trainer.trained, planned_seconds=planned, seconds=clock(),
+                   corpus_answers=len(samples), corpus_tokens=int(counts.sum()), parameters=parameters, seed=args.seed, soft=args.soft,
+                   rate=args.rate, target=Path(args.model).name, torch=torch.__version__,
+                   device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu")
     (Path(args.out) / "results.json").write_text(json.dumps(results, indent=1))
     say("mean accepted length {:.2f} of {}".format(results["mean_accepted_length"], config.block))
     print(json.dumps(results, indent=1), flush=True)
