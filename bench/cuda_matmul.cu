@@ -5,7 +5,7 @@
 // check    every weight type, many shapes, against an f64 product of the file's weights; a row's bits alone and among
 // others shapes   the matrices of a 27B model (Q4_K_M) at 1 .. 64 rows: distinct weights, one graph, dependent launch
 // chain    all products of one of its tokens, 64 layers and the head
-// prefill  its matrices at 512 and 2048 rows
+// prefill  its matrices at 128 to 4096 rows
 // "read" is a kernel that only reads the same bytes; its rate is measured in the same run. Prints for people; exits
 // with 1 if a check fails.
 #include "compute/cuda/matmul/matmul.h"
@@ -522,9 +522,12 @@ struct Buffers {
     explicit Buffers(std::size_t rows)
         : operand(operand_bytes(rows, 17408)), hidden(operand_bytes(rows, 17408)),
           out(std::max<std::size_t>(rows * 20480, std::min<std::size_t>(rows, 64) * 248320)) {
+        // 64 random rows, again and again: zeros would need less power than numbers do.
         const std::vector<float> x = random_activations(std::min<std::size_t>(rows, 64), 17408);
         const Allocation<float> device_x(x);
-        to_operand(device_x.data(), std::min<std::size_t>(rows, 64), 17408, operand.data(), stream);
+        const std::size_t at_once = operand_bytes(std::min<std::size_t>(rows, 64), 17408);
+        for (std::size_t at = 0; at + at_once <= operand_bytes(rows, 17408); at += at_once)
+            to_operand(device_x.data(), std::min<std::size_t>(rows, 64), 17408, operand.data() + at, stream);
         CHECK(cudaStreamSynchronize(stream));
     }
     void queue(const Step& step, std::size_t rows) const {
@@ -613,8 +616,8 @@ void time_chain(const Model& model) {
 }
 
 void time_prefill(const Model& model) {
-    const Buffers buffers(2048);
-    for (const std::size_t rows : {128u, 512u, 2048u}) {
+    const Buffers buffers(4096);
+    for (const std::size_t rows : {128u, 512u, 1024u, 2048u, 4096u}) {
         double flops = 0, us = 0;
         std::printf("prefill %zu rows:", rows);
         for (const std::size_t i : {0u, 1u, 2u, 3u, 12u, 13u, 15u, 35u}) {

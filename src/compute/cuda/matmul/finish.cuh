@@ -108,8 +108,8 @@ __device__ __forceinline__ float activated(Activation activation, float x) {
 }
 
 // Writes one tile: out [rows, outputs].
-template <int n>
-__device__ __forceinline__ void store_tile(const Job& job, const float (&sums)[n / 2], const Tile& tile,
+template <int n, class AnyJob>
+__device__ __forceinline__ void store_tile(const AnyJob& job, const float (&sums)[n / 2], const Tile& tile,
                                            std::uint32_t first_row, int thread) {
     const JobTarget& target = job.target[tile.target];
     const float factor = target.header->inverse * (1 / operand_scale);
@@ -141,16 +141,27 @@ __device__ __forceinline__ void store_tile(const Job& job, const float (&sums)[n
     }
 }
 
-// activation(gate) * up, in operand form. Neighbouring outputs lie in neighbouring lanes, four apart: they are
-// exchanged so that each lane stores a pair.
+// Values of two rows, 8 j + 2 (lane % 4) + i behind `row`, of the warp's output lane / 4 behind `first_output`, in operand
+// form. Neighbouring outputs lie in neighbouring lanes, four apart: they are exchanged so that each lane stores a pair.
+__device__ __forceinline__ void store_neighbours(const Operand& out, std::uint32_t outputs, int first_output,
+                                                 std::uint32_t first_row, const float (&value)[2], int thread) {
+    const int lane = thread % 32, odd = lane / 4 % 2;
+    const auto m = static_cast<std::uint32_t>(first_output + thread / 32 * 16 + lane / 4 - odd);
+    const float other = __shfl_xor_sync(~0u, odd ? value[0] : value[1], 4);
+    const std::uint32_t row = first_row + static_cast<std::uint32_t>(2 * (lane % 4) + odd);
+    if (row >= out.rows || m >= outputs) return;
+    if (m + 1 < outputs)
+        out.store2(row, m, odd ? other : value[0], odd ? value[1] : other);
+    else
+        out.store(row, m, odd ? other : value[0]);
+}
+
+// activation(gate) * up.
 template <int n>
 __device__ __forceinline__ void store_gated(const Job& job, const Sums<n>& sums, const Tile& tile,
                                             std::uint32_t first_row, int thread) {
     const float gate_factor = job.target[0].header->inverse * (1 / operand_scale);
     const float up_factor = job.target[1].header->inverse * (1 / operand_scale);
-    const int lane = thread % 32, odd = lane / 4 % 2;
-    const std::uint32_t output = static_cast<std::uint32_t>(tile.tile * 64 + thread / 32 * 16 + lane / 4 - odd);
-    const auto outputs = static_cast<std::uint32_t>(job.target[0].outputs);
     const Operand out{job.out_operand, job.rows};
 #pragma unroll
     for (int j = 0; j < n / 8; ++j)
@@ -163,14 +174,8 @@ __device__ __forceinline__ void store_gated(const Job& job, const Sums<n>& sums,
                 value[e] = __fmul_rn(activated(job.activation, __fmul_rn(sums.tile[0][i], gate_factor)),
                                      __fmul_rn(sums.tile[1][i], up_factor));
             }
-            const float other = __shfl_xor_sync(~0u, odd ? value[0] : value[1], 4);
-            const std::uint32_t row = first_row + static_cast<std::uint32_t>(8 * j + 2 * (lane % 4) + odd);
-            const std::uint32_t m = output + static_cast<std::uint32_t>(8 * r);
-            if (row >= job.rows || m >= outputs) continue;
-            if (m + 1 < outputs)
-                out.store2(row, m, odd ? other : value[0], odd ? value[1] : other);
-            else
-                out.store(row, m, odd ? other : value[0]);
+            store_neighbours(out, static_cast<std::uint32_t>(job.target[0].outputs), tile.tile * 64 + 8 * r,
+                             first_row + static_cast<std::uint32_t>(8 * j), value, thread);
         }
 }
 
@@ -181,10 +186,8 @@ __device__ __forceinline__ void finish(const Job& job, Sums<n>& sums, int tiles,
                                        const Tile (&tile)[2], std::uint32_t lane, std::uint32_t stride, int thread) {
     if (tiles == 0) return;
     const std::uint32_t warpgroup = static_cast<std::uint32_t>(segment.worker) * stride + lane;
-    if constexpr (n <= 64) { // wider ones have whole columns
-        if (segment.first > 0) return publish<n>(job, sums, tiles, warpgroup, thread);
-        if (segment.last < job.run[segment.run].units) gather<n>(job, sums, tiles, segment, warpgroup, stride, thread);
-    }
+    if (segment.first > 0) return publish<n>(job, sums, tiles, warpgroup, thread);
+    if (segment.last < job.run[segment.run].units) gather<n>(job, sums, tiles, segment, warpgroup, stride, thread);
     const std::uint32_t first_row = static_cast<std::uint32_t>(segment.column * n);
     if (job.gated) return store_gated<n>(job, sums, tile[0], first_row, thread);
 #pragma unroll

@@ -9,8 +9,8 @@
 // Up to 64 rows: the units of all groups, one after the other, are dealt out in equal shares of bytes (`bound`), so a
 // group's sum may have parts from several workers. The worker with the first part adds the others to it in order
 // (finish.cuh). Bounds depend on the matrices and the card, never on the rows; if fewer clusters run than there are
-// workers, each does several workers' shares (walk.cuh). More rows: columns of 128 rows; a worker takes every
-// workers-th pair of a group and a column, with all of its inputs.
+// workers, each does several workers' shares (walk.cuh). More rows, on cards without wgmma (else: wide_job.h): columns of 64
+// rows; a worker takes every workers-th pair of a group and a column, with all of its inputs.
 #pragma once
 
 #include "compute/cuda/matmul/form.h"
@@ -51,7 +51,7 @@ struct Job {
     Activation activation{};
     std::byte* out_operand = nullptr;
     std::byte* workspace = nullptr;
-    std::int32_t columns = 0; // of 128 (wgmma) or 64 rows, with more than 64 rows; else 0
+    std::int32_t columns = 0; // of 64 rows, with more than 64 rows; else 0
     std::int32_t groups = 0;  // of all runs
     std::int32_t workers = 0; // that the units are dealt out to
     std::int32_t activation_stages = 0, weight_slots = 0, slot_bytes = 0; // shared memory (stream.cuh)

@@ -27,7 +27,6 @@ Kernel stream_kernel_8(Form form);
 Kernel stream_kernel_16(Form form);
 Kernel stream_kernel_32(Form form);
 Kernel stream_kernel_64(Form form);
-Kernel stream_kernel_128(Form form);
 
 // mma.sync: a worker is one block of two warpgroups.
 inline constexpr int fallback_threads = 256;

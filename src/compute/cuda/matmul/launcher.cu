@@ -9,28 +9,26 @@ namespace lucebox::compute::cuda {
 namespace {
 
 Kernel stream_kernel(std::size_t width, Form form) {
-    constexpr std::array by_width{stream_kernel_8, stream_kernel_16, stream_kernel_32, stream_kernel_64,
-                                  stream_kernel_128};
+    constexpr std::array by_width{stream_kernel_8, stream_kernel_16, stream_kernel_32, stream_kernel_64};
     return by_width[width](form);
 }
 
 // Rows beyond 64 are columns of 64.
 Kernel fallback_kernel(std::size_t width) {
-    constexpr std::array by_width{fallback_kernel_8, fallback_kernel_16, fallback_kernel_32, fallback_kernel_64,
-                                  fallback_kernel_64};
+    constexpr std::array by_width{fallback_kernel_8, fallback_kernel_16, fallback_kernel_32, fallback_kernel_64};
     return by_width[width]();
 }
 
-const void* symbol(Kernel kernel) {
+template <class Argument>
+const void* symbol(void (*kernel)(Argument)) {
     return reinterpret_cast<const void*>(kernel);
 }
 
 // All of a multiprocessor's memory that can be shared memory should be: two blocks must fit, and blocks of the next
 // launch cannot come while a different division is in force.
-void allow_shared(Kernel kernel, std::size_t bytes) {
-    cudaFuncSetAttribute(symbol(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
-    cudaFuncSetAttribute(symbol(kernel), cudaFuncAttributePreferredSharedMemoryCarveout,
-                         cudaSharedmemCarveoutMaxShared);
+void allow_shared(const void* kernel, std::size_t bytes) {
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+    cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared);
 }
 
 cudaLaunchAttribute cluster_of(int blocks) {
@@ -86,6 +84,9 @@ void Launcher::ask(int device) {
             else
                 room = form == 0 ? fallback_room(width) : rooms_[width][0];
         }
+    for (std::size_t width = 0; stream_ && width < wide_widths.size(); ++width)
+        for (int form = 0; form < forms; ++form)
+            wide_rooms_[width][static_cast<std::size_t>(form)] = wide_room(width, static_cast<Form>(form));
 }
 
 // The most that can run at once and divides the workers evenly: a seat does the shares of so many workers.
@@ -99,7 +100,7 @@ int Launcher::seats_for(int active) const {
 // As many weight slots as fit: in half of a multiprocessor's memory if the instance is made for two blocks, else in
 // all.
 Launcher::Room Launcher::stream_room(std::size_t width, Form form) const {
-    constexpr std::array<int, 5> stages{8, 6, 4, 4, 4};
+    constexpr std::array<int, 4> stages{8, 6, 4, 4};
     constexpr std::size_t reserved = 1024; // by the system, for each block
     const int n = widths[width];
     Room room;
@@ -118,7 +119,7 @@ Launcher::Room Launcher::stream_room(std::size_t width, Form form) const {
         fits(shared_of_block_);
     }
     room.bytes = bytes(room.weight_slots);
-    allow_shared(room.kernel, room.bytes);
+    allow_shared(symbol(room.kernel), room.bytes);
     cudaLaunchConfig_t config = config_of(workers_ * stream_blocks, stream_threads, room.bytes);
     cudaLaunchAttribute cluster = cluster_of(stream_blocks);
     config.attrs = &cluster;
@@ -132,11 +133,23 @@ Launcher::Room Launcher::stream_room(std::size_t width, Form form) const {
 Launcher::Room Launcher::fallback_room(std::size_t width) const {
     Room room;
     room.kernel = fallback_kernel(width);
-    room.bytes = fallback_shared_bytes(std::min(widths[width], 64));
-    allow_shared(room.kernel, room.bytes);
+    room.bytes = fallback_shared_bytes(widths[width]);
+    allow_shared(symbol(room.kernel), room.bytes);
     int active = 0;
     cudaOccupancyMaxActiveBlocksPerMultiprocessor(&active, room.kernel, fallback_threads, room.bytes);
     room.seats = seats_for(active * processors_);
+    return room;
+}
+
+Launcher::WideRoom Launcher::wide_room(std::size_t width, Form form) const {
+    WideRoom room;
+    room.kernel = width == 0 ? wide_kernel_128(form) : wide_kernel_256(form);
+    allow_shared(symbol(room.kernel), shared_of_block_);
+    cudaLaunchConfig_t config = config_of(processors_ / wide_blocks * wide_blocks, wide_threads, shared_of_block_);
+    cudaLaunchAttribute cluster = cluster_of(wide_blocks);
+    config.attrs = &cluster;
+    config.numAttrs = 1;
+    cudaOccupancyMaxActiveClusters(&room.seats, symbol(room.kernel), &config);
     return room;
 }
 
@@ -150,11 +163,43 @@ void Launcher::launch(Job& job, std::span<const PlannedTarget> targets, cudaStre
     job.activation_stages = room.activation_stages;
     job.weight_slots = room.weight_slots;
     job.slot_bytes = room.slot_bytes;
-    const auto column = static_cast<std::uint32_t>(stream_ ? widths[width] : std::min(widths[width], 64));
-    job.columns = job.rows > 64 ? static_cast<int>((job.rows + column - 1) / column) : 0;
+    job.columns = job.rows > 64 ? static_cast<int>((job.rows + 63) / 64) : 0;
 
     cudaLaunchConfig_t config =
         config_of(room.seats * blocks(), stream_ ? stream_threads : fallback_threads, room.bytes);
+    start(config, symbol(room.kernel), &job, stream_ ? stream_blocks : 1, stream);
+}
+
+void Launcher::launch(WideJob& job, std::span<const PlannedTarget> targets, cudaStream_t stream) const {
+    const Form form = targets[0].form;
+    job.units = targets[0].units;
+    job.tiles = 0;
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+        job.target[i] = targets[i].target;
+        job.tiles += targets[i].target.tiles;
+    }
+    if (job.gated) job.tiles /= 2;
+    const int group = job.gated ? wide_blocks : 2 * wide_blocks;
+    job.groups = (job.tiles + group - 1) / group;
+    // The last column may be half empty. A column of 128 rows takes somewhat more than half of the time of one of 256.
+    const auto columns_of = [&](int n) { return (static_cast<int>(job.rows) + n - 1) / n; };
+    const std::size_t width = columns_of(128) * 9 < columns_of(256) * 16 ? 0 : 1;
+    job.columns = columns_of(wide_widths[width]);
+    const auto bytes = [&] {
+        return wide_shared_bytes(wide_widths[width], job.stages, job.slots, unit_bytes(form), job.gated != 0);
+    };
+    job.stages = 4, job.slots = 3;
+    if (bytes() > shared_of_block_) job.slots = 2;
+    while (bytes() > shared_of_block_)
+        --job.stages;
+    const WideRoom& room = wide_rooms_[width][static_cast<std::size_t>(form)];
+    const int seats = std::min(room.seats, job.groups * job.columns);
+    cudaLaunchConfig_t config = config_of(seats * wide_blocks, wide_threads, bytes());
+    start(config, symbol(room.kernel), &job, wide_blocks, stream);
+}
+
+// `cluster`: blocks; 1: none.
+void Launcher::start(cudaLaunchConfig_t& config, const void* kernel, void* job, int cluster, cudaStream_t stream) const {
     config.stream = stream;
     std::array<cudaLaunchAttribute, 2> attributes{};
     unsigned count = 0;
@@ -162,11 +207,11 @@ void Launcher::launch(Job& job, std::span<const PlannedTarget> targets, cudaStre
         attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
         attributes[count++].val.programmaticStreamSerializationAllowed = 1;
     }
-    if (stream_) attributes[count++] = cluster_of(stream_blocks);
+    if (cluster > 1) attributes[count++] = cluster_of(cluster);
     config.attrs = attributes.data();
     config.numAttrs = count;
-    void* arguments[] = {&job};
-    cudaLaunchKernelExC(&config, symbol(room.kernel), arguments);
+    void* arguments[] = {job};
+    cudaLaunchKernelExC(&config, kernel, arguments);
 }
 
 } // namespace lucebox::compute::cuda

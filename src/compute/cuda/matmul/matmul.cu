@@ -33,6 +33,13 @@ Job job_of(const std::byte* operand, std::size_t rows, std::byte* workspace) {
     return job;
 }
 
+WideJob wide_job_of(const std::byte* operand, std::size_t rows) {
+    WideJob job;
+    job.operand = operand;
+    job.rows = static_cast<std::uint32_t>(rows);
+    return job;
+}
+
 // Where the two products of a gate and an up projection of different forms meet: behind the split sums.
 std::size_t parts_bytes() {
     const Launcher& launcher = Launcher::of_device();
@@ -92,8 +99,13 @@ void matmul(const std::byte* operand, std::size_t rows, std::span<const MatmulTa
         while (last < rest.size() && last - first < max_targets &&
                (!Launcher::of_device().one_form() || rest[last].form == rest[first].form))
             ++last;
-        Job job = job_of(operand, rows, workspace);
-        Launcher::of_device().launch(job, rest.subspan(first, last - first), stream);
+        if (Launcher::of_device().wide(rows)) {
+            WideJob job = wide_job_of(operand, rows);
+            Launcher::of_device().launch(job, rest.subspan(first, last - first), stream);
+        } else {
+            Job job = job_of(operand, rows, workspace);
+            Launcher::of_device().launch(job, rest.subspan(first, last - first), stream);
+        }
     }
 }
 
@@ -101,12 +113,16 @@ void gated_matmul(const std::byte* operand, std::size_t rows, const CudaMatrix& 
                   Activation activation, std::byte* out_operand, std::byte* workspace, cudaStream_t stream) {
     if (rows == 0) return;
     if (packed(gate).form() == packed(up).form()) {
-        Job job = job_of(operand, rows, workspace);
-        job.gated = 1;
-        job.activation = activation;
-        job.out_operand = out_operand;
         const std::array both{planned(gate, nullptr, nullptr, false), planned(up, nullptr, nullptr, false)};
-        return Launcher::of_device().launch(job, both, stream);
+        const auto launch = [&](auto job) {
+            job.gated = 1;
+            job.activation = activation;
+            job.out_operand = out_operand;
+            Launcher::of_device().launch(job, both, stream);
+        };
+        if (Launcher::of_device().wide(rows))
+            return launch(wide_job_of(operand, rows));
+        return launch(job_of(operand, rows, workspace));
     }
     auto* first = reinterpret_cast<float*>(workspace + parts_bytes());
     float* second = first + rows * gate.outputs();
