@@ -48,12 +48,12 @@ std::uint64_t attention_bytes(const StepShapes& shapes) {
     return queries + sums + maxima;
 }
 
-// Eight chunks of a prompt at once, eight tiles of 16 KB each; or states of a tree's inner rows: where three value heads
+// Eleven chunks of a prompt at once, eight tiles of 16 KB each; or states of a tree's inner rows: where three value heads
 // share a key head, two of five lie outside shared memory, for every 30 rows.
 std::uint64_t delta_net_bytes(const StepShapes& shapes) {
     std::uint64_t most = 0;
     for (const DeltaNetShape& delta : shapes.delta_nets) {
-        const std::uint64_t chunks = delta.dim == 128 && shapes.rows > 64 ? delta.value_heads * 8 * (8 * 16384 + 256) : 0;
+        const std::uint64_t chunks = delta.dim == 128 && shapes.rows > 64 ? delta.value_heads * 11 * (8 * 16384 + 256) : 0;
         const bool far = delta.dim == 128 && delta.value_heads == 3 * delta.key_heads;
         const std::uint64_t saved = far ? 2 * (shapes.rows / 30 + 1) * delta.value_heads * 128 * 128 * sizeof(float) : 0;
         most = std::max({most, chunks, saved});

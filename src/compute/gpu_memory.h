@@ -7,7 +7,7 @@
 namespace lucebox::compute {
 
 inline constexpr std::size_t gpu_alignment = 256;     // of what a GPU allocates
-inline constexpr std::size_t gpu_prompt_rows = 1024;  // of a prompt, at a time
+inline constexpr std::size_t gpu_prompt_rows = 2048;  // of a prompt, at a time
 std::size_t gpu_padded_rows(std::size_t rows);        // that a step of so many is padded to
 
 // An upper bound, close to what steps take: activations in operand form, partial sums of products and of attention,

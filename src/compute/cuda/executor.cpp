@@ -78,6 +78,7 @@ Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const 
         rotations_.clear();
     }
     if (step_kernel_) LUCEBOX_CHECK(step_kernel_->prepare(matrices));
+    prompt_attention_ = prompt_attention_runs(card_.shared_limit);
     return cuda_status(prepare_attention_kernels(card_.shared_limit), "preparing kernels");
 }
 
@@ -147,13 +148,17 @@ Status Executor::begin(const Program& program, const StepPlan& plan, std::size_t
     query_tiles_ = 1;
     whole_ = plan.size() > static_cast<std::size_t>(max_tree_rows);
     std::size_t deltas = 0;
+    const bool prompt = whole_ && prompt_attention_ && only_paths(plan) && std::ranges::all_of(program, [](const Operation& operation) {
+        const auto* attention = std::get_if<AttentionOperation>(&operation);
+        return !attention || prompt_attention_takes(attention->args.cache);
+    });
     for (const Operation& operation : program) {
         if (std::holds_alternative<DeltaNetOperation>(operation)) ++deltas;
         const auto* attention = std::get_if<AttentionOperation>(&operation);
         if (!attention || kind_of(attention->args) < kinds_.size()) continue;
         const AttentionArgs& args = attention->args;
         kinds_.push_back({args.window, args.heads / args.cache.kv_heads, args.bidirectional});
-        query_tiles_ = std::max(query_tiles_, whole_ ? 4 : query_tiles(plan, kinds_.back().group));
+        query_tiles_ = std::max(query_tiles_, whole_ ? (prompt ? prompt_query_tiles : 4) : query_tiles(plan, kinds_.back().group));
     }
     if (whole_ && plan.sequences.size() > 1 && deltas > 0) {
         return Error{ErrorKind::internal, "a step of more than 64 rows holds several sequences"};

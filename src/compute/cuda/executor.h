@@ -80,7 +80,7 @@ private:
     std::vector<AttentionKind> kinds_; // of this step
     std::vector<std::vector<AttentionItem>> items_;
     int query_tiles_ = 1;
-    bool whole_ = false;
+    bool whole_ = false, prompt_attention_ = false; // of this step: of more than max_tree_rows rows; of this card: prompt.cuh runs
     std::size_t sequences_ = 1, step_rows_ = 0;
 
     const Program* program_ = nullptr; // that runs; none: observed

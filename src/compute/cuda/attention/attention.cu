@@ -4,6 +4,7 @@
 #include "compute/cuda/attention/flash.cuh"
 #include "compute/cuda/attention/partition.h"
 #include "compute/cuda/attention/prepare.h"
+#include "compute/cuda/attention/prompt.cuh"
 #include "compute/cuda/launch.h"
 
 namespace lucebox::compute::cuda {
@@ -159,6 +160,12 @@ void attention(const AttentionCall& call, cudaStream_t stream) {
     args.gate_head_stride = prepare.q_head_stride;
     args.out = call.write_out ? a.out.data : nullptr;
     args.operand = {call.operand, static_cast<std::uint32_t>(rows)};
+    if (call.query_tiles == prompt_query_tiles) {
+        const FlashInstance prompt = prompt_instance(cache.head_dim);
+        launch(prompt.kernel, dim3(static_cast<unsigned>(call.items), static_cast<unsigned>(cache.kv_heads)), dim3(prompt_threads),
+               prompt.shared_bytes, stream, args);
+        return;
+    }
     const FlashInstance flash = fitting_instance(cache.head_dim, call.query_tiles, call.whole, call.shared_limit);
     const std::size_t blocks = call.whole ? call.items
                                           : std::max<std::size_t>(1, static_cast<std::size_t>(call.processors) * 4 / cache.kv_heads);

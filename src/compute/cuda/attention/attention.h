@@ -3,7 +3,7 @@
 //
 // A step of up to max_tree_rows rows cuts a row's keys into partitions (partition.h) that many blocks share out, and adds
 // them in the order of their positions. A longer step (prefill) has blocks enough without: one block walks all keys of 64
-// queries. Both take keys in tiles at absolute positions, and a tree's branches are read as if they lay in a row: so a
+// queries, or of 128 on Hopper cards (prompt.cuh). All take keys in tiles at absolute positions, and a tree's branches are read as if they lay in a row: so a
 // row's bits depend on its path alone.
 //
 // Cache: K and V as [slot][kv head][token][head_dim] f16.
@@ -43,6 +43,11 @@ struct AttentionKind {
 
 // How many tiles of 16 queries a block of flash() takes: 1, 2 or 4.
 int query_tiles(const StepPlan& plan, std::size_t group);
+// What a block of prompt.cuh's kernel takes, which runs prompts where it can: on sm_90a, with these caches, for paths.
+inline constexpr int prompt_query_tiles = 8;
+bool prompt_attention_runs(int shared_limit); // on this device; also prepares it
+bool prompt_attention_takes(const KvView& cache);
+bool only_paths(const StepPlan& plan);
 void make_attention_work(const StepPlan& plan, const AttentionKind& kind, int query_tiles, std::vector<AttentionItem>& items);
 
 // A step's cosines and sines for one Rope: [rows, dimensions / 2] pairs.

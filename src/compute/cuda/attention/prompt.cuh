@@ -14,7 +14,6 @@
 namespace lucebox::compute::cuda {
 
 inline constexpr int prompt_threads = 384;
-inline constexpr int prompt_queries = 128; // of a block
 inline constexpr int prompt_keys = 64;     // of a tile
 
 template <int dims> struct PromptShape {
@@ -321,5 +320,7 @@ __launch_bounds__(32)
     }
 #endif
 }
+
+FlashInstance prompt_instance(std::size_t head_dim); // 128 or 256
 
 } // namespace lucebox::compute::cuda

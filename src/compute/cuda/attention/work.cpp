@@ -27,6 +27,14 @@ int query_tiles(const StepPlan& plan, std::size_t group) {
     return most <= 16 ? 1 : most <= 32 ? 2 : 4;
 }
 
+bool only_paths(const StepPlan& plan) {
+    return std::ranges::all_of(plan.sequences, [](const PlanSequence& sequence) { return sequence.path; });
+}
+
+bool prompt_attention_takes(const KvView& cache) {
+    return cache.type == DType::f16 && (cache.head_dim == 128 || cache.head_dim == 256);
+}
+
 void make_attention_work(const StepPlan& plan, const AttentionKind& kind, int query_tiles, std::vector<AttentionItem>& items) {
     items.clear();
     const bool whole = plan.size() > static_cast<std::size_t>(max_tree_rows);
