@@ -86,11 +86,6 @@ __device__ inline const float* raw_row(const History& history, int rows, int loc
     const int index = history.taps - 1 + local;
     return index >= 0 ? history.conv + static_cast<size_t>(index) * history.channels : nullptr;
 }
-__device__ inline float raw_of(const History& history, int rows, int local, int channel) {
-    const float* row = raw_row(history, rows, local);
-    return row ? row[channel] : 0.0f;
-}
-
 // Four neighbouring channels of eight rows t0 .. of a chunk: silu(convolution), zero for rows that are not of this step.
 __device__ inline void convolve_rows(const Params& p, const History& history, const ChunkOf& at, int t0, int channel, float4 (&y)[8]) {
     const float4 zero = make_float4(0, 0, 0, 0);
@@ -172,13 +167,27 @@ static __global__ void __launch_bounds__(chunk_threads, 2)
     }
     __syncthreads();
 
-    // q and k: a warp for eight rows in a row, four channels a lane; the rows' windows overlap.
+    // q, k and v: a warp for eight rows in a row, four channels a lane; the rows' windows overlap. Values go to the workspace,
+    // where each thread that solves finds its column.
     const int t0 = warp * 8;
     float4 y[8];
     float squares[8];
 #pragma unroll 1
-    for (int kind = 0; kind < 2; ++kind) { // q, then k
-        convolve_rows(p, history, at, t0, (kind * p.key_heads + key_head) * 128 + lane * 4, y);
+    for (int kind = 0; kind < 3; ++kind) {
+        const int first = kind < 2 ? kind * p.key_heads + key_head : 2 * p.key_heads + head;
+        convolve_rows(p, history, at, t0, first * 128 + lane * 4, y);
+        if (kind == 2) {
+#pragma unroll
+            for (int c = 0; c < 4; ++c) {
+                float column[8];
+#pragma unroll
+                for (int i = 0; i < 8; ++i) column[i] = beta[t0 + i] * (c == 0 ? y[i].x : c == 1 ? y[i].y : c == 2 ? y[i].z : y[i].w);
+                float4* const to = reinterpret_cast<float4*>(memory.values() + in_values(lane * 4 + c, t0));
+                to[0] = make_float4(column[0], column[1], column[2], column[3]);
+                to[1] = make_float4(column[4], column[5], column[6], column[7]);
+            }
+            continue;
+        }
 #pragma unroll
         for (int i = 0; i < 8; ++i) squares[i] = dot(y[i], y[i]);
 #pragma unroll
@@ -263,26 +272,10 @@ static __global__ void __launch_bounds__(chunk_threads, 2)
             x[t] = beta[t] * grown[t] * joined(key_high + place, key_rest + place);
         }
     } else {
-        const int channel = (2 * p.key_heads + head) * 128 + column;
-        float weight[max_taps], before[max_taps - 1]; // oldest first
 #pragma unroll
-        for (int i = 0; i < max_taps; ++i) {
-            const int tap = i - (max_taps - p.taps);
-            weight[i] = tap >= 0 ? p.conv_weight[channel * p.taps + tap] : 0.0f;
-        }
-#pragma unroll
-        for (int i = 0; i + 1 < max_taps; ++i) before[i] = raw_of(history, at.rows, at.first - (max_taps - 1) + i, channel);
-#pragma unroll
-        for (int t = 0; t < chunk_rows; ++t) x[t] = raw_of(history, at.rows, at.first + t, channel);
-#pragma unroll
-        for (int t = chunk_rows - 1; t >= 0; --t) { // backwards: what a row needs is still raw
-            float sum_of_taps = 0;
-#pragma unroll
-            for (int i = 0; i < max_taps; ++i) {
-                const int from = t - (max_taps - 1) + i;
-                sum_of_taps = fmaf(weight[i], from >= 0 ? x[from < 0 ? 0 : from] : before[from < 0 ? from + max_taps - 1 : 0], sum_of_taps);
-            }
-            x[t] = at.has(t) ? beta[t] * silu(sum_of_taps) : 0.0f;
+        for (int t = 0; t < chunk_rows; t += 4) {
+            const float4 v = *reinterpret_cast<const float4*>(memory.values() + in_values(column, t));
+            x[t] = v.x, x[t + 1] = v.y, x[t + 2] = v.z, x[t + 3] = v.w;
         }
     }
 #pragma unroll
@@ -298,20 +291,25 @@ static __global__ void __launch_bounds__(chunk_threads, 2)
         }
         x[t] -= (total[0] + total[1]) + (total[2] + total[3]);
     }
-    if (thread < 128) {
+    if (thread < 128) { // in the place of K's columns, which no other thread reads
 #pragma unroll
         for (int t = 0; t < chunk_rows; ++t) {
             const float negative = -x[t]; // the carry adds
             const __half high = __float2half_rn(negative);
             const int place = in_tile(t, column);
-            *reinterpret_cast<__half*>(memory.tile(ChunkMemory::w_high) + place) = high;
-            *reinterpret_cast<__half*>(memory.tile(ChunkMemory::w_rest) + place) = __float2half_rn(negative - __half2float(high));
+            *reinterpret_cast<__half*>(key_high + place) = high;
+            *reinterpret_cast<__half*>(key_rest + place) = __float2half_rn(negative - __half2float(high));
         }
     } else {
 #pragma unroll
         for (int t = 0; t < chunk_rows; t += 4) {
             *reinterpret_cast<float4*>(memory.values() + in_values(column, t)) = make_float4(x[t], x[t + 1], x[t + 2], x[t + 3]);
         }
+    }
+    __syncthreads();
+    static_assert(ChunkMemory::w_rest == ChunkMemory::w_high + 1);
+    for (int i = thread; i < 2 * tile_bytes / 16; i += chunk_threads) {
+        reinterpret_cast<uint4*>(memory.tile(ChunkMemory::w_high))[i] = reinterpret_cast<const uint4*>(key_high)[i];
     }
 }
 

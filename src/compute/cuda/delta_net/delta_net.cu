@@ -175,7 +175,9 @@ void delta_net(const DeltaNetArgs& args, const DeltaNetLaunch& launch) {
     const auto blocks = static_cast<unsigned>(std::min<std::size_t>((launch.rows * args.value_heads * 32 + finish_threads - 1) / finish_threads, 2048));
     const dim3 finish_grid(blocks, static_cast<unsigned>(1 + launch.sequences));
     const int what = (plan.cluster ? 0 : finish_walked) | (chunked ? fold_pending : 0);
-    if (what) start(finish_kernel, finish_grid, finish_threads, 0, 1, plan.early, launch.stream, p, what);
+    // Tails alone are a few thousand channels.
+    const dim3 first_grid(plan.cluster ? std::min(blocks, 32u) : blocks, finish_grid.y);
+    if (what) start(finish_kernel, first_grid, finish_threads, 0, 1, plan.early, launch.stream, p, what);
     if (!chunked) return;
     run_chunks(p, plan, launch, plan.shared_bytes);
     start(finish_kernel, finish_grid, finish_threads, 0, 1, plan.early, launch.stream, p, static_cast<int>(finish_chunked));

@@ -33,6 +33,7 @@ static __global__ void finish_kernel(const Params p, int what) {
     const int thread = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), threads = static_cast<int>(gridDim.x * blockDim.x);
     const int lane = static_cast<int>(threadIdx.x % 32);
     if (blockIdx.y == 0) {
+        if (!(what & (finish_walked | finish_chunked))) return;
         for (int item = thread / 32; item < p.step->rows * p.value_heads; item += threads / 32) {
             const size_t row = static_cast<size_t>(item / p.value_heads);
             const bool walked = p.sequence[p.row[row].sequence].rows <= p.longest_walk;
