@@ -3,6 +3,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <cmath>
 #include <mutex>
 
 namespace lucebox::compute::cuda {
@@ -45,6 +46,22 @@ cudaLaunchConfig_t config_of(int blocks, int threads, std::size_t shared) {
     config.blockDim = dim3(static_cast<unsigned>(threads));
     config.dynamicSmemBytes = shared;
     return config;
+}
+
+// How long workers take for so many items of 256 and then of 128 rows, in the former's time: each takes what is next when it is
+// free.
+double wide_time(int wide, int narrow, int workers) {
+    constexpr double narrow_time = 0.56, launch_time = 0.02;
+    const double early = wide / workers, late = early + 1;
+    const int many = wide % workers; // who work until `late`
+    const double begin = many > 0 ? late : early;
+    if (narrow == 0) return begin;
+    double time = begin;
+    for (;;) {
+        const double of_early = std::floor((time - early) / narrow_time + 1e-6), of_late = std::floor((time - late) / narrow_time + 1e-6);
+        if ((workers - many) * of_early + many * std::max(0.0, of_late) >= narrow) return time + launch_time;
+        time = std::min(early + (of_early + 1) * narrow_time, late + (of_late + 1) * narrow_time);
+    }
 }
 
 } // namespace
@@ -170,10 +187,10 @@ void Launcher::launch(Job& job, std::span<const PlannedTarget> targets, cudaStre
     start(config, symbol(room.kernel), &job, stream_ ? stream_blocks : 1, stream);
 }
 
-void Launcher::launch(WideJob& job, std::span<const PlannedTarget> targets, cudaStream_t stream) const {
+void Launcher::launch(WideJob job, std::span<const PlannedTarget> targets, WideProduct& product, bool last,
+                      cudaStream_t stream) const {
     const Form form = targets[0].form;
     job.units = targets[0].units;
-    job.tiles = 0;
     for (std::size_t i = 0; i < targets.size(); ++i) {
         job.target[i] = targets[i].target;
         job.tiles += targets[i].target.tiles;
@@ -181,10 +198,28 @@ void Launcher::launch(WideJob& job, std::span<const PlannedTarget> targets, cuda
     if (job.gated) job.tiles /= 2;
     const int group = job.gated ? wide_blocks : 2 * wide_blocks;
     job.groups = (job.tiles + group - 1) / group;
-    // The last column may be half empty. A column of 128 rows takes somewhat more than half of the time of one of 256.
-    const auto columns_of = [&](int n) { return (static_cast<int>(job.rows) + n - 1) / n; };
-    const std::size_t width = columns_of(128) * 9 < columns_of(256) * 16 ? 0 : 1;
-    job.columns = columns_of(wide_widths[width]);
+
+    const auto rows = static_cast<int>(job.rows);
+    const auto narrow_columns = [&](int wide) { return (std::max(0, rows - wide * 256) + 127) / 128; };
+    int wide = (rows + 127) / 256; // a column of 256, unless 128 are enough
+    if (last) {
+        double best = 0;
+        const int workers = wide_rooms_[1][static_cast<std::size_t>(form)].seats;
+        for (int columns = (rows + 255) / 256, least = columns; columns >= 0; --columns) {
+            const double time = wide_time(product.wide_items + job.groups * columns,
+                                          product.narrow_items + job.groups * narrow_columns(columns), workers);
+            if (columns == least || time < best) best = time, wide = columns;
+        }
+    }
+    job.first_row = 0;
+    job.columns = wide;
+    if (job.columns > 0) launch_columns(job, form, 1, product, stream);
+    job.first_row = static_cast<std::uint32_t>(wide) * 256;
+    job.columns = narrow_columns(wide);
+    if (job.columns > 0) launch_columns(job, form, 0, product, stream);
+}
+
+void Launcher::launch_columns(WideJob& job, Form form, std::size_t width, WideProduct& product, cudaStream_t stream) const {
     const auto bytes = [&] {
         return wide_shared_bytes(wide_widths[width], job.stages, job.slots, unit_bytes(form), job.gated != 0);
     };
@@ -192,9 +227,12 @@ void Launcher::launch(WideJob& job, std::span<const PlannedTarget> targets, cuda
     if (bytes() > shared_of_block_) job.slots = 2;
     while (bytes() > shared_of_block_)
         --job.stages;
+    job.joined = product.launches > 0 ? 1 : 0;
+    job.counter = product.counters + product.launches++;
+    (width == 0 ? product.narrow_items : product.wide_items) += job.groups * job.columns;
     const WideRoom& room = wide_rooms_[width][static_cast<std::size_t>(form)];
-    const int seats = std::min(room.seats, job.groups * job.columns);
-    cudaLaunchConfig_t config = config_of(seats * wide_blocks, wide_threads, bytes());
+    cudaLaunchConfig_t config =
+        config_of(std::min(room.seats, job.groups * job.columns) * wide_blocks, wide_threads, bytes());
     start(config, symbol(room.kernel), &job, wide_blocks, stream);
 }
 

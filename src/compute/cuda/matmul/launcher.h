@@ -28,8 +28,14 @@ public:
 
     // Fills in what `job` lacks but its operand, rows, workspace and gate, and queues it.
     void launch(Job& job, std::span<const PlannedTarget> targets, cudaStream_t stream) const;
-    // The same, with columns of many rows.
-    void launch(WideJob& job, std::span<const PlannedTarget> targets, cudaStream_t stream) const;
+    // The same, with columns of many rows. The launches of one product run as one; `product` is what they have in common,
+    // and `last` says that no form follows.
+    struct WideProduct {
+        std::uint32_t* counters = nullptr; // [most_wide_launches]
+        int launches = 0, wide_items = 0, narrow_items = 0; // so far
+    };
+    static constexpr int most_wide_launches = 2 * max_targets;
+    void launch(WideJob job, std::span<const PlannedTarget> targets, WideProduct& product, bool last, cudaStream_t stream) const;
 
 private:
     static constexpr std::array widths{8, 16, 32, 64};     // rows that an instance multiplies at once
@@ -51,6 +57,7 @@ private:
         int seats = 0;
     };
     WideRoom wide_room(std::size_t width, Form form) const;
+    void launch_columns(WideJob& job, Form form, std::size_t width, WideProduct& product, cudaStream_t stream) const;
     int seats_for(int active) const;
     void start(cudaLaunchConfig_st& config, const void* kernel, void* job, int cluster, cudaStream_t stream) const;
 

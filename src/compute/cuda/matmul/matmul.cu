@@ -39,6 +39,11 @@ WideJob wide_job_of(const std::byte* operand, std::size_t rows) {
     job.rows = static_cast<std::uint32_t>(rows);
     return job;
 }
+// Its counters lie behind the flags of split sums.
+Launcher::WideProduct wide_product(std::byte* workspace) {
+    static_assert(flag_bytes >= (max_workers * 4 + Launcher::most_wide_launches) * sizeof(std::uint32_t));
+    return {reinterpret_cast<std::uint32_t*>(workspace + flag_bytes) - Launcher::most_wide_launches, 0, 0, 0};
+}
 
 // Where the two products of a gate and an up projection of different forms meet: behind the split sums.
 std::size_t parts_bytes() {
@@ -95,13 +100,14 @@ void matmul(const std::byte* operand, std::size_t rows, std::span<const MatmulTa
     // The wgmma kernels take one form each.
     std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.form < b.form; });
     const std::span<const PlannedTarget> rest(all);
+    Launcher::WideProduct product = wide_product(workspace);
     for (std::size_t first = 0, last = 0; first < rest.size(); first = last) {
         while (last < rest.size() && last - first < max_targets &&
                (!Launcher::of_device().one_form() || rest[last].form == rest[first].form))
             ++last;
         if (Launcher::of_device().wide(rows)) {
-            WideJob job = wide_job_of(operand, rows);
-            Launcher::of_device().launch(job, rest.subspan(first, last - first), stream);
+            Launcher::of_device().launch(wide_job_of(operand, rows), rest.subspan(first, last - first), product, last == rest.size(),
+                                         stream);
         } else {
             Job job = job_of(operand, rows, workspace);
             Launcher::of_device().launch(job, rest.subspan(first, last - first), stream);
@@ -114,15 +120,18 @@ void gated_matmul(const std::byte* operand, std::size_t rows, const CudaMatrix& 
     if (rows == 0) return;
     if (packed(gate).form() == packed(up).form()) {
         const std::array both{planned(gate, nullptr, nullptr, false), planned(up, nullptr, nullptr, false)};
-        const auto launch = [&](auto job) {
+        const auto gated = [&](auto job) {
             job.gated = 1;
             job.activation = activation;
             job.out_operand = out_operand;
-            Launcher::of_device().launch(job, both, stream);
+            return job;
         };
-        if (Launcher::of_device().wide(rows))
-            return launch(wide_job_of(operand, rows));
-        return launch(job_of(operand, rows, workspace));
+        if (Launcher::of_device().wide(rows)) {
+            Launcher::WideProduct product = wide_product(workspace);
+            return Launcher::of_device().launch(gated(wide_job_of(operand, rows)), both, product, true, stream);
+        }
+        Job job = gated(job_of(operand, rows, workspace));
+        return Launcher::of_device().launch(job, both, stream);
     }
     auto* first = reinterpret_cast<float*>(workspace + parts_bytes());
     float* second = first + rows * gate.outputs();

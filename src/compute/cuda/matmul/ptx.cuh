@@ -90,6 +90,29 @@ __device__ __forceinline__ void barrier_wait(std::uint32_t barrier, std::uint32_
                  "r"(parity)
                  : "memory");
 }
+// Sees what `tell` wrote in another block.
+__device__ __forceinline__ void barrier_wait_cluster(std::uint32_t barrier, std::uint32_t parity) {
+    asm volatile("{\n.reg .pred p;\nagain:\n"
+                 "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 p, [%0], %1;\n"
+                 "@p bra done;\nbra again;\ndone:\n}" ::"r"(barrier),
+                 "r"(parity)
+                 : "memory");
+}
+// A word at the same place in block `rank` of the cluster, and an arrival at its barrier.
+__device__ __forceinline__ void tell(std::uint32_t at, std::uint32_t barrier, std::uint32_t rank, std::uint32_t value) {
+    asm volatile("{\n.reg .b32 word, remote;\n"
+                 "mapa.shared::cluster.u32 word, %0, %2;\n"
+                 "mapa.shared::cluster.u32 remote, %1, %2;\n"
+                 "st.shared::cluster.u32 [word], %3;\n"
+                 "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote];\n}" ::"r"(at),
+                 "r"(barrier), "r"(rank), "r"(value)
+                 : "memory");
+}
+__device__ __forceinline__ std::uint32_t load_shared(std::uint32_t at) {
+    std::uint32_t value;
+    asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(at) : "memory");
+    return value;
+}
 
 __device__ __forceinline__ void bulk_copy(std::uint32_t to, const void* from, std::uint32_t bytes,
                                           std::uint32_t barrier) {

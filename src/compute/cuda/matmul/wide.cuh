@@ -6,6 +6,9 @@
 // activations, which both blocks of the cluster share (each copies half of every stage to both), and one for each of the
 // other warpgroups brings its tile's weights. The other two multiply: while the tensor cores work on one block of 64
 // inputs, a warp expands the next one's weights. Nothing is drained before a tile is complete.
+//
+// What a cluster does next, the thread that copies its first block's activations takes from a counter, when it has asked for all of
+// the item before, and tells everybody. The result does not depend on who takes what.
 #pragma once
 
 #include "compute/cuda/matmul/expand.cuh"
@@ -25,6 +28,7 @@ struct WidePlace {
     std::uint32_t weights;                 // offset from the start: of warpgroup 0; [slots] for each
     std::uint32_t weights_full, weights_empty; // [warpgroup][slots]
     std::uint32_t exchange;                // offset from the start
+    std::uint32_t queue, queue_full, queue_empty; // items; barriers
     std::uint32_t rank, seat, seats;       // of the block in its cluster; of the cluster
 
     template <int n>
@@ -42,7 +46,10 @@ struct WidePlace {
         p.activations_full = at;
         p.activations_empty = at += static_cast<std::uint32_t>(job.stages * 8);
         p.weights_full = at += static_cast<std::uint32_t>(job.stages * 8);
-        p.weights_empty = at + static_cast<std::uint32_t>(job.slots * 16);
+        p.weights_empty = at += static_cast<std::uint32_t>(job.slots * 16);
+        p.queue_full = at += static_cast<std::uint32_t>(job.slots * 16);
+        p.queue_empty = at += wide_queue * 8;
+        p.queue = at + wide_queue * 8;
         return p;
     }
 };
@@ -63,14 +70,41 @@ __device__ __forceinline__ bool find_wide_tile(const WideJob& job, int group, st
     return true;
 }
 
+// A reader's way through its cluster's items: all threads of a warp, or one.
+struct WideItems {
+    int item;
+    Ring ring;
+
+    __device__ explicit WideItems(const WidePlace& place) : item(static_cast<int>(place.seat)) {}
+    __device__ __forceinline__ void next(const WidePlace& place, bool whole_warp) {
+        const auto at = static_cast<std::uint32_t>(ring.at);
+        ptx::barrier_wait_cluster(place.queue_full + at * 8, ring.parity);
+        item = static_cast<int>(ptx::load_shared(place.queue + at * 8));
+        if (whole_warp) __syncwarp();
+        if (!whole_warp || threadIdx.x % 32 == 0) ptx::barrier_arrive_at(place.queue_empty + at * 8, 0);
+        ring.advance(wide_queue);
+    }
+};
+// The first block's: takes the next item and tells both blocks.
+__device__ __forceinline__ void take_item(const WideJob& job, const WidePlace& place, int items, WideItems& at) {
+    const auto slot = static_cast<std::uint32_t>(at.ring.at);
+    ptx::barrier_wait(place.queue_empty + slot * 8, at.ring.parity ^ 1);
+    const std::uint32_t taken = atomicAdd(job.counter, 1u);
+    if (taken == static_cast<std::uint32_t>(items) - 1) *job.counter = 0; // nobody asks any more
+    at.item = static_cast<int>(place.seats + taken);
+    for (std::uint32_t rank = 0; rank < wide_blocks; ++rank)
+        ptx::tell(place.queue + slot * 8, place.queue_full + slot * 8, rank, static_cast<std::uint32_t>(at.item));
+}
+
 // One thread: this block's half of every stage, to both blocks.
 template <int n, Form form>
 __device__ __forceinline__ void copy_activations(const WideJob& job, const WidePlace& place) {
     Ring ring{0, 1};
     const int blocks = job.units * (unit_inputs(form) / 64), items = job.groups * job.columns;
     const std::uint32_t half = place.rank * (n / 2);
-    for (int item = static_cast<int>(place.seat); item < items; item += static_cast<int>(place.seats)) {
-        const auto row = static_cast<std::uint32_t>(item % job.columns * n);
+    WideItems at_item(place);
+    while (at_item.item < items) {
+        const std::uint32_t row = job.first_row + static_cast<std::uint32_t>(at_item.item % job.columns * n);
         const std::uint32_t rows = min(static_cast<std::uint32_t>(n), job.rows - row);
         const std::uint32_t mine = min(rows - min(rows, half), static_cast<std::uint32_t>(n / 2));
         const std::byte* from = job.operand + static_cast<std::size_t>(row + half) * 128;
@@ -84,6 +118,8 @@ __device__ __forceinline__ void copy_activations(const WideJob& job, const WideP
             from += static_cast<std::size_t>(job.rows) * 128;
             ring.advance(job.stages);
         }
+        if (place.rank == 0) take_item(job, place, items, at_item);
+        at_item.next(place, false);
     }
 }
 
@@ -93,9 +129,9 @@ __device__ __forceinline__ void copy_weights(const WideJob& job, const WidePlace
     Ring ring{0, 1};
     const int items = job.groups * job.columns;
     const std::uint32_t first = static_cast<std::uint32_t>(warpgroup * job.slots);
-    for (int item = static_cast<int>(place.seat); item < items; item += static_cast<int>(place.seats)) {
+    for (WideItems at(place); at.item < items; at.next(place, false)) {
         Tile tile;
-        if (!find_wide_tile(job, item / job.columns, place.rank, warpgroup, tile)) continue;
+        if (!find_wide_tile(job, at.item / job.columns, place.rank, warpgroup, tile)) continue;
         const std::byte* from = job.target[tile.target].units +
                                 static_cast<std::size_t>(tile.tile) * static_cast<std::size_t>(job.units) * unit_bytes(form);
         for (int unit = 0; unit < job.units; ++unit) {
@@ -212,8 +248,11 @@ template <int n, Form form>
 __device__ __forceinline__ void wide_block(const WideJob& job) {
     const WidePlace place = WidePlace::carve<n>(job, unit_bytes(form));
     const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-    ptx::launch_dependents();
     if (threadIdx.x == 0) {
+        for (std::uint32_t i = 0; i < wide_queue; ++i) {
+            ptx::barrier_init(place.queue_full + i * 8, 1);
+            ptx::barrier_init(place.queue_empty + i * 8, wide_readers * wide_blocks);
+        }
         for (int i = 0; i < job.stages; ++i) {
             ptx::barrier_init(place.activations_full + static_cast<std::uint32_t>(i) * 8, 1);
             ptx::barrier_init(place.activations_empty + static_cast<std::uint32_t>(i) * 8, wide_warps * wide_blocks);
@@ -232,21 +271,23 @@ __device__ __forceinline__ void wide_block(const WideJob& job) {
         ptx::registers_down<40>();
         if (lane == 0 && warp < wide_warps + 2) copy_weights<form>(job, place, warp - wide_warps); // they never change
         if (lane == 0 && warp == wide_warps + 2) {
-            ptx::wait_for_dependencies();
+            if (!job.joined) ptx::wait_for_dependencies();
+            ptx::launch_dependents();
             copy_activations<n, form>(job, place);
+            if (job.joined) ptx::wait_for_dependencies();
         }
         __syncwarp();
     } else {
         ptx::registers_up<232>();
-        ptx::wait_for_dependencies();
+        if (!job.joined) ptx::wait_for_dependencies();
         const int warpgroup = warp / 4;
         const int items = job.groups * job.columns;
         WideRings rings;
 #pragma unroll 1
-        for (int item = static_cast<int>(place.seat); item < items; item += static_cast<int>(place.seats)) {
+        for (WideItems at(place); at.item < items; at.next(place, true)) {
             Tile tile;
-            const std::uint32_t first_row = static_cast<std::uint32_t>(item % job.columns * n);
-            if (!find_wide_tile(job, item / job.columns, place.rank, warpgroup, tile)) {
+            const std::uint32_t first_row = job.first_row + static_cast<std::uint32_t>(at.item % job.columns * n);
+            if (!find_wide_tile(job, at.item / job.columns, place.rank, warpgroup, tile)) {
                 for (int block = 0; block < job.units * (unit_inputs(form) / 64); ++block) {
                     ptx::barrier_wait(place.activations_full + static_cast<std::uint32_t>(rings.activations.at) * 8,
                                       rings.activations.parity);
