@@ -170,6 +170,7 @@ struct DeltaNetShape {
 struct StepShapes {
     std::size_t rows = 0, context = 0; // the largest step, and tokens of a sequence
     std::vector<MatrixShape> matrices; // each once
+    std::size_t joined = 0;            // outputs of the widest gate whose up projection has another type
     std::vector<AttentionShape> attention;
     std::vector<DeltaNetShape> delta_nets;
 };

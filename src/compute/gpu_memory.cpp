@@ -26,13 +26,7 @@ std::uint64_t operand_bytes(const StepShapes& shapes) {
 
 // Where a gate and an up projection that are packed differently meet, in f32.
 std::uint64_t join_bytes(const StepShapes& shapes) {
-    std::uint64_t widest = 0;
-    for (const MatrixShape& a : shapes.matrices) {
-        for (const MatrixShape& b : shapes.matrices) {
-            if (a.type != b.type && a.inputs == b.inputs && a.outputs == b.outputs) widest = std::max<std::uint64_t>(widest, a.outputs);
-        }
-    }
-    return 2 * shapes.rows * widest * sizeof(float);
+    return 2 * shapes.rows * shapes.joined * sizeof(float);
 }
 
 // Queries as f16; for up to max_tree_rows rows, a sum and two numbers for every head and partition of the context.

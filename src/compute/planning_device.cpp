@@ -26,7 +26,12 @@ public:
         inputs_ = tensor.shape[0];
         outputs_ = tensor.rows();
         bytes_ = static_cast<std::size_t>(bytes);
+        type_ = tensor.type;
     }
+    gguf::TensorType type() const { return type_; }
+
+private:
+    gguf::TensorType type_;
 };
 
 // Small weights are really read: rotation factors are looked at while a model is bound.
@@ -97,7 +102,9 @@ public:
     void rms_norm(Tensor, const Vector&, float, Tensor) override {}
     void add_rms_norm(Tensor, const Vector&, float, Tensor) override {}
     void project(Tensor, std::span<const Projection>) override {}
-    void gated_project(Tensor, const Matrix&, const Matrix&, Activation, Tensor) override {}
+    void gated_project(Tensor, const Matrix& gate, const Matrix& up, Activation, Tensor) override {
+        if (type_of(gate) != type_of(up)) seen_.joined = std::max(seen_.joined, gate.outputs());
+    }
     void attention(const AttentionArgs& args) override { see(seen_.attention, {args.heads, args.cache.head_dim}); }
     void store_kv(const AttentionArgs&) override {}
     void delta_net(const DeltaNetArgs& args) override { see(seen_.delta_nets, {args.key_heads, args.value_heads, args.dim}); }
@@ -111,6 +118,7 @@ public:
     std::size_t prompt_rows() const override { return like_ ? like_->prompt_rows() : gpu_prompt_rows; }
 
 private:
+    static gguf::TensorType type_of(const Matrix& matrix) { return static_cast<const PlannedMatrix&>(matrix).type(); }
     template <class T> static void see(std::vector<T>& known, const T& shape) {
         if (std::ranges::find(known, shape) == known.end()) known.push_back(shape);
     }

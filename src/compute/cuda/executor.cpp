@@ -8,6 +8,7 @@
 #include <bit>
 #include <cassert>
 #include <cmath>
+#include <utility>
 
 namespace lucebox::compute::cuda {
 namespace {
@@ -43,7 +44,8 @@ Status Executor::use_step_kernel() {
 }
 
 Result<bool> Executor::plan_segments(const Program& program) {
-    if (!step_kernel_) return false;
+    const bool moved = std::exchange(moved_, false);
+    if (!step_kernel_) return moved;
     std::size_t counts = 0;
     for (const Operation& operation : program) {
         if (!in_segment(operation)) continue;
@@ -51,11 +53,12 @@ Result<bool> Executor::plan_segments(const Program& program) {
         counts += StepKernel::counts_of(operation);
     }
     LUCEBOX_CHECK(step_kernel_->plan_counts(counts));
-    return step_kernel_->moved();
+    return step_kernel_->moved() || moved;
 }
 
 Status Executor::need(std::unique_ptr<Buffer>& buffer, std::size_t bytes) {
     if (buffer && buffer->bytes() >= bytes) return Ok{};
+    moved_ = moved_ || buffer;
     buffer.reset();
     constexpr std::size_t large = std::size_t{16} << 20; // what is replaced by a larger one must not stay in its slab
     LUCEBOX_TRY(buffer, memory_.allocate(bytes, bytes >= large));
@@ -70,7 +73,7 @@ Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const 
     for (const CudaMatrix* matrix : matrices) widest = std::max(widest, matrix->inputs());
     widest_ = 0;
     LUCEBOX_CHECK(need_operands(widest));
-    LUCEBOX_CHECK(need(workspace_, std::max<std::size_t>(matmul_workspace_bytes(matrices, rows), 256)));
+    LUCEBOX_CHECK(need(workspace_, matmul_workspace_bytes({}, rows)));
     LUCEBOX_CHECK(need(best_workspace_, best_tokens_workspace_bytes(max_tree_rows)));
     if (grown) {
         LUCEBOX_TRY(auto block, StepBlock::create(memory_, rows, context));
@@ -121,6 +124,9 @@ Status Executor::plan(const Program& program) {
             LUCEBOX_CHECK(plan_attention(attention->args));
         } else if (const auto* store = std::get_if<StoreOperation>(&operation)) {
             LUCEBOX_CHECK(plan_rotation(store->args));
+        } else if (const auto* gated = std::get_if<GatedOperation>(&operation)) {
+            const CudaMatrix* const both[] = {gated->gate, gated->up};
+            LUCEBOX_CHECK(need(workspace_, matmul_workspace_bytes(both, rows_)));
         } else if (const auto* top = std::get_if<TopOperation>(&operation)) {
             LUCEBOX_CHECK(need(top_workspace_, top_k_workspace_bytes(max_tree_rows, top->logits.width)));
         } else if (const auto* delta = std::get_if<DeltaNetOperation>(&operation)) {

@@ -75,6 +75,7 @@ private:
     std::unique_ptr<StepBlock> block_;
     std::unique_ptr<Buffer> operand_memory_, workspace_, delta_workspace_, best_workspace_, top_workspace_, queries_, sums_, maxima_;
     Operands operands_;
+    bool moved_ = false; // some scratch memory that launches point to
     std::unique_ptr<StepKernel> step_kernel_; // none: each product by itself
     std::vector<Rotation> rotations_;
     std::vector<AttentionKind> kinds_; // of this step
