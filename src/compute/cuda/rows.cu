@@ -48,30 +48,18 @@ __global__ void norm_kernel(const NormArgs args) {
     if (row >= args.state->rows) return;
     const float4* const x = reinterpret_cast<const float4*>(args.x + static_cast<std::size_t>(row) * args.width);
     const float4* const weight = reinterpret_cast<const float4*>(args.weight);
-    // A row of up to 8,192 values stays in registers from one reading to the next; its loads do not wait for each other.
-    constexpr int most_kept = 2;
-    float4 kept[most_kept];
-    const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
-#pragma unroll
-    for (int n = 0; n < most_kept; ++n) {
-        if (const int i = thread + n * threads; i < quads) kept[n] = x[i];
-    }
     float squares = 0;
-    const auto add = [&](float4 v) {
+    for (int i = static_cast<int>(threadIdx.x); i < quads; i += static_cast<int>(blockDim.x)) {
+        const float4 v = x[i];
         squares = __fmaf_rn(v.x, v.x, squares);
         squares = __fmaf_rn(v.y, v.y, squares);
         squares = __fmaf_rn(v.z, v.z, squares);
         squares = __fmaf_rn(v.w, v.w, squares);
-    };
-#pragma unroll
-    for (int n = 0; n < most_kept; ++n) {
-        if (thread + n * threads < quads) add(kept[n]);
     }
-    for (int i = thread + most_kept * threads; i < quads; i += threads) add(x[i]);
     const float mean = block_sum(squares, shared) / static_cast<float>(args.width);
     const float scale = 1.0f / sqrtf(__fadd_rn(mean, args.epsilon));
-    const auto write = [&](int i, float4 v) {
-        const float4 w = weight[i];
+    for (int i = static_cast<int>(threadIdx.x); i < quads; i += static_cast<int>(blockDim.x)) {
+        const float4 v = x[i], w = weight[i];
         float4 y{v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w};
         if (args.out) {
             float4* const out = reinterpret_cast<float4*>(args.out + static_cast<std::size_t>(row) * args.width) + i;
@@ -82,12 +70,7 @@ __global__ void norm_kernel(const NormArgs args) {
             *out = y;
         }
         if (args.operand.data) args.operand.store4(static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(4 * i), y);
-    };
-#pragma unroll
-    for (int n = 0; n < most_kept; ++n) {
-        if (const int i = thread + n * threads; i < quads) write(i, kept[n]);
     }
-    for (int i = thread + most_kept * threads; i < quads; i += threads) write(i, x[i]);
 }
 
 // The number of threads is a function of the width alone: it decides the order of the sum.

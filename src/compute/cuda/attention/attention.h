@@ -3,8 +3,8 @@
 //
 // A step of up to max_tree_rows rows cuts a row's keys into partitions (partition.h) that many blocks share out, and adds
 // them in the order of their positions. A longer step (prefill) has blocks enough without: one block walks all keys of 64
-// queries, or of 128 on Hopper cards (prompt.cuh). All take keys in tiles at absolute positions, and a tree's branches are read as if they lay in a row: so a
-// row's bits depend on its path alone.
+// queries, or of 128 on Hopper cards (prompt.cuh). All take keys in tiles at absolute positions, and a tree's branches are
+// read as if they lay in a row: so a row's bits depend on its path alone.
 //
 // Cache: K and V as [slot][kv head][token][head_dim] f16.
 #pragma once
