@@ -239,7 +239,7 @@ def arguments():
     args.pack, args.anchors, args.chunk, args.most_steps, args.report, args.save_every = 16384, 4096, 512, 0, 200, 60
     args.greedy_share, args.held_out = 0.65, 64
     if args.smoke:
-        args.length, args.answer, args.batch_write, args.round, args.most_samples = 160, 24, 16, 24, 24
+        args.length, args.answer, args.batch_write, args.round, args.most_samples = 160, 12, 16, 12, 8
         args.pack, args.anchors, args.chunk, args.most_steps, args.report, args.held_out, args.save_every = 384, 16, 16, 6, 2, 2, 5
     return args
 
