@@ -61,10 +61,8 @@ Result<Plan> plan_memory(const gguf::ModelFile& file, const Options& options, st
     LUCEBOX_TRY(plan.memory, planner.plan(context));
     plan.fits = planner.check(plan.memory, target.budget);
     if (plan.fits || kv_type || !planner.keeps(compute::DType::q8_0)) return plan;
-    LUCEBOX_TRY(const auto rounded, planner.plan(context, 0, compute::DType::q8_0)); // as a server would choose
-    if (!planner.check(rounded, target.budget)) return plan;
-    plan.memory = rounded;
-    plan.fits = Ok{};
+    LUCEBOX_TRY(plan.memory, planner.plan(context, 0, compute::DType::q8_0)); // as a server would choose
+    plan.fits = planner.check(plan.memory, target.budget);
     return plan;
 }
 

@@ -34,6 +34,7 @@ TEST(Tuning, SomeOfTheCardStaysFreeAndTheReasonIsTold) {
     ASSERT_EQ(wish_for(23.5).choices.size(), 1u);
     EXPECT_EQ(wish_for(23.5).choices[0].setting, "tier");
     EXPECT_THAT(wish_for(23.5).choices[0].why, ::testing::HasSubstr("tq3_0 keys and values are not part of this build"));
+    EXPECT_THAT(wish_for(23.5).choices[0].why, ::testing::HasSubstr("q8_0 are its smallest"));
     EXPECT_THAT(wish_for(7.9).choices[0].why, ::testing::HasSubstr("will not fit"));
 }
 

@@ -164,6 +164,17 @@ template <class T> T __shfl_up_sync(unsigned, T value, int by) {
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }
+inline float __fsub_rn(float a, float b) { return a - b; }
+inline float __fdiv_rn(float a, float b) { return a / b; }
+inline int __float2int_rn(float a) { return static_cast<int>(std::nearbyint(a)); }
+inline int __ffsll(long long a) { return __builtin_ffsll(a); }
+template <class T> T __ldcg(const T* at) { return *at; }
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
+    const std::uint64_t both = (static_cast<std::uint64_t>(b) << 32) + a;
+    unsigned out = 0;
+    for (int i = 0; i < 4; ++i) out |= static_cast<unsigned>(both >> (selector >> 4 * i & 7) * 8 & 255) << 8 * i;
+    return out;
+}
 inline float __frcp_rn(float a) { return 1 / a; }
 inline float __frsqrt_rn(float a) { return 1 / std::sqrt(a); }
 inline float __expf(float a) { return std::exp(a); }
@@ -201,7 +212,10 @@ inline void read_matrices(std::uint32_t (&r)[4], const void* row, bool transpose
 }
 inline void load_matrices(std::uint32_t (&r)[4], const void* row) { read_matrices(r, row, false); }
 inline void load_matrices_transposed(std::uint32_t (&r)[4], const void* row) { read_matrices(r, row, true); }
-inline void copy_16(void* to, const void* from, bool) { std::memcpy(to, from, 16); }
+inline void copy_16(void* to, const void* from, bool valid) {
+    if (valid) std::memcpy(to, from, 16);
+    else std::memset(to, 0, 16);
+}
 inline void copies_commit() {}
 template <int> void copies_wait() {}
 inline std::uint32_t pack_half2(float low, float high) {

@@ -23,14 +23,16 @@ Wish wish_for(std::size_t context, std::size_t sequences, std::string why) {
     return wish;
 }
 
+// Keys and values are asked for in f16, so that only the others give way.
 class ChooseShape : public ::testing::Test {
 protected:
     gguf::ModelFile file = std::move(*gguf::ModelFile::open("tests/data/oracle/llama/model.gguf")); // trained for 4096 tokens
-    MemoryPlanner planner = std::move(*MemoryPlanner::create(file, nullptr, {.context = 1, .sequences = 4, .rows = 64, .kv_type = {}}));
+    MemoryPlanner planner = std::move(*MemoryPlanner::create(file, nullptr, {.context = 1, .sequences = 4, .rows = 64, .kv_type = compute::DType::f16}));
     const Wish wish = wish_for(3000, 0, "cards of 24 GB");
 
     std::uint64_t bytes(std::size_t context, std::size_t sequences) { return planner.plan(context, sequences)->total(); }
-    Shape fitted(const Asked& asked, std::uint64_t available, std::uint64_t spare = 0) {
+    Shape fitted(Asked asked, std::uint64_t available, std::uint64_t spare = 0) {
+        asked.kv_type = compute::DType::f16;
         auto shape = fitting_shape(planner, asked, wanted_shape(asked, wish, planner.trained_context()), {available, spare});
         if (!shape) throw std::runtime_error(shape.error().message);
         return *shape;
@@ -69,12 +71,12 @@ TEST_F(ChooseShape, WhatWasAskedForIsKeptOrRefused) {
     EXPECT_EQ(fitted({.context = 0, .sequences = 4}, bytes(2000, 4)).sequences, 4u); // only the context shrinks
     EXPECT_EQ(fitted({.context = 0, .sequences = 4}, bytes(2000, 4)).context, 2000u / 256 * 256);
     EXPECT_EQ(fitted({.context = 3000, .sequences = 0}, bytes(3000, 1)).context, 3000u);
-    for (const Asked& asked : {Asked{3000, 0}, Asked{3000, 1}}) {
+    for (const Asked& asked : {Asked{3000, 0, compute::DType::f16}, Asked{3000, 1, compute::DType::f16}}) {
         const auto refused = fitting_shape(planner, asked, wanted_shape(asked, wish, 4096), {bytes(3000, 1) - 1, 0});
         ASSERT_FALSE(refused);
         EXPECT_EQ(refused.error().kind, ErrorKind::out_of_memory);
     }
-    const auto hopeless = fitting_shape(planner, {}, wanted_shape({}, wish, 4096), {bytes(512, 1), 0});
+    const auto hopeless = fitting_shape(planner, {0, 0, compute::DType::f16}, wanted_shape({}, wish, 4096), {bytes(512, 1), 0});
     ASSERT_FALSE(hopeless);
     EXPECT_EQ(hopeless.error().kind, ErrorKind::out_of_memory);
 }

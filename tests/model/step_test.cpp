@@ -238,7 +238,7 @@ INSTANTIATE_TEST_SUITE_P(All, Step,
                                             ::testing::Values(On::cpu, On::cuda), ::testing::Values(KvType{})),
                          step_name);
 INSTANTIATE_TEST_SUITE_P(RoundedKeys, Step,
-                         ::testing::Combine(::testing::Values("llama", "gemma3", "qwen35"), ::testing::Values(On::cpu),
+                         ::testing::Combine(::testing::Values("llama", "gemma3", "qwen35"), ::testing::Values(On::cpu, On::cuda),
                                             ::testing::Values(KvType{compute::DType::q8_0})),
                          step_name);
 

@@ -8,6 +8,7 @@
 #include "app/serving/sweep.h"
 #include "app/serving/tuning.h"
 #include "base/build_info.h"
+#include "compute/gpu_memory.h"
 #include "engine/memory_plan.h"
 #include "hub/discover.h"
 #include "hub/gpus.h"
@@ -60,6 +61,7 @@ Result<engine::Shape> refine(const std::filesystem::path& model, const hub::Plan
     LUCEBOX_TRY(const auto file, gguf::ModelFile::open(model));
     model::RunnerOptions runner;
     runner.sequences = engine::default_sequences;
+    runner.rows = compute::gpu_prompt_rows; // as a server loads it
     LUCEBOX_TRY(const auto planner, engine::MemoryPlanner::create(file, nullptr, runner));
     const std::uint64_t bytes = card.vram_mib << 20;
     const engine::Wish wish = wish_of(plan, bytes);

@@ -12,7 +12,7 @@ namespace lucebox::app {
 namespace {
 
 // What this build can do. A row is added when the engine learns it.
-constexpr std::array<std::string_view, 1> kv_types{"f16"}; // smallest first
+constexpr std::array<std::string_view, 2> kv_types{"q8_0", "f16"}; // smallest first
 constexpr hub::TierFeatures features{.kv_types = kv_types, .speculative = true};
 
 // What a plan does not count: the device's workspace, graphs of kernels, what a desktop takes later. A gigabyte on a card of 16.

@@ -94,7 +94,7 @@ public:
     }
     void zero(std::byte* at, std::size_t bytes) override { note(cudaMemsetAsync(at, 0, bytes, stream_), "clearing memory"); }
 
-    bool supports_kv(DType type) const override { return type == DType::f16; }
+    bool supports_kv(DType type) const override { return type != DType::f32; }
     KvBytes kv_bytes(const KvView& shape) const override { return attention_kv_bytes(shape); }
     void move_tokens(const KvView& cache, std::size_t slot, std::size_t first, std::span<const std::int32_t> from) override {
         move_attention_tokens(cache, slot, first, from, stream_);
@@ -179,8 +179,11 @@ public:
     }
     void attention(const AttentionArgs& args) override {
         if (!attention_supports(args.cache)) {
-            fail({ErrorKind::unsupported, fmt::format("attention heads of {} values cannot run on the GPU: only multiples of 8 up to 256",
-                                                      args.cache.head_dim), "use --device cpu"});
+            const bool rounded = args.cache.type == DType::q8_0;
+            fail({ErrorKind::unsupported,
+                  fmt::format("attention heads of {} values cannot run on the GPU{}: only multiples of {} up to 256", args.cache.head_dim,
+                              rounded ? " with keys and values in q8_0" : "", rounded ? 16 : 8),
+                  rounded ? "use --cache-type-k f16, or --device cpu" : "use --device cpu"});
             return;
         }
         record(AttentionOperation{args});

@@ -89,15 +89,19 @@ __global__ void __launch_bounds__(combine_threads) combine_kernel(const CombineA
     args.operand.store4(static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(head * args.head_dim + dim), value);
 }
 
-FlashInstance instance(std::size_t head_dim, int tiles, bool whole) {
-    if (head_dim <= 64) return flash_64(tiles, whole);
-    return head_dim <= 128 ? flash_128(tiles, whole) : flash_256(tiles, whole);
+FlashInstance instance(DType type, std::size_t head_dim, int tiles, bool whole) {
+    const bool rounded = type == DType::q8_0;
+    if (head_dim <= 64) return rounded ? flash_rounded_64(tiles, whole) : flash_64(tiles, whole);
+    if (head_dim <= 128) return rounded ? flash_rounded_128(tiles, whole) : flash_128(tiles, whole);
+    return rounded ? flash_rounded_256(tiles, whole) : flash_256(tiles, whole);
 }
 
 // The tiles that fit the card's shared memory. A smaller number gives the same bits.
-FlashInstance fitting_instance(std::size_t head_dim, int tiles, bool whole, int shared_limit) {
-    FlashInstance found = instance(head_dim, tiles, whole);
-    while (tiles > 1 && found.shared_bytes > static_cast<std::size_t>(shared_limit)) found = instance(head_dim, tiles /= 2, whole);
+FlashInstance fitting_instance(const KvView& cache, int tiles, bool whole, int shared_limit) {
+    FlashInstance found = instance(cache.type, cache.head_dim, tiles, whole);
+    while (tiles > 1 && found.shared_bytes > static_cast<std::size_t>(shared_limit)) {
+        found = instance(cache.type, cache.head_dim, tiles /= 2, whole);
+    }
     return found;
 }
 
@@ -121,10 +125,9 @@ PrepareArgs prepare_args(const AttentionCall& call) {
     args.pairs = static_cast<int>(a.rope->dimensions / 2);
     args.adjacent_pairs = a.rope->adjacent_pairs ? 1 : 0;
     args.queries = reinterpret_cast<__half*>(call.scratch.queries);
-    args.cache_k = reinterpret_cast<__half*>(cache.k);
-    args.cache_v = reinterpret_cast<__half*>(cache.v);
-    args.head_stride = cache.capacity * cache.head_dim;
-    args.slot_stride = cache.kv_heads * args.head_stride;
+    args.cache_k = plane_of(cache, cache.k);
+    args.cache_v = plane_of(cache, cache.v);
+    args.capacity = cache.capacity;
     return args;
 }
 
@@ -144,9 +147,9 @@ void attention(const AttentionCall& call, cudaStream_t stream) {
     args.queries = prepare.queries;
     args.k = prepare.cache_k;
     args.v = prepare.cache_v;
-    args.slot_stride = prepare.slot_stride;
-    args.head_stride = prepare.head_stride;
+    args.capacity = cache.capacity;
     args.heads = prepare.heads;
+    args.kv_heads = prepare.kv_heads;
     args.group = prepare.heads / prepare.kv_heads;
     args.head_dim = prepare.head_dim;
     args.window = static_cast<int>(a.window);
@@ -166,7 +169,7 @@ void attention(const AttentionCall& call, cudaStream_t stream) {
                prompt.shared_bytes, stream, args);
         return;
     }
-    const FlashInstance flash = fitting_instance(cache.head_dim, call.query_tiles, call.whole, call.shared_limit);
+    const FlashInstance flash = fitting_instance(cache, call.query_tiles, call.whole, call.shared_limit);
     const std::size_t blocks = call.whole ? call.items
                                           : std::max<std::size_t>(1, static_cast<std::size_t>(call.processors) * 4 / cache.kv_heads);
     launch(flash.kernel, dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(cache.kv_heads)), dim3(flash_threads),
@@ -197,14 +200,16 @@ void store_attention(const AttentionCall& call, cudaStream_t stream) {
 }
 
 cudaError_t prepare_attention_kernels(int shared_limit) {
-    for (const std::size_t dims : {std::size_t{64}, std::size_t{128}, std::size_t{256}}) {
-        for (const bool whole : {false, true}) {
-            for (const int tiles : {1, 2, 4}) {
-                const FlashInstance found = instance(dims, tiles, whole);
-                if (found.shared_bytes > static_cast<std::size_t>(shared_limit)) continue;
-                const cudaError_t code = cudaFuncSetAttribute(reinterpret_cast<const void*>(found.kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                              static_cast<int>(found.shared_bytes));
-                if (code != cudaSuccess) return code;
+    for (const DType type : {DType::f16, DType::q8_0}) {
+        for (const std::size_t dims : {std::size_t{64}, std::size_t{128}, std::size_t{256}}) {
+            for (const bool whole : {false, true}) {
+                for (const int tiles : {1, 2, 4}) {
+                    const FlashInstance found = instance(type, dims, tiles, whole);
+                    if (found.shared_bytes > static_cast<std::size_t>(shared_limit)) continue;
+                    const cudaError_t code = cudaFuncSetAttribute(reinterpret_cast<const void*>(found.kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                                                  static_cast<int>(found.shared_bytes));
+                    if (code != cudaSuccess) return code;
+                }
             }
         }
     }

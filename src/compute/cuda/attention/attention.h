@@ -6,7 +6,7 @@
 // queries, or of 128 on Hopper cards (prompt.cuh). All take keys in tiles at absolute positions, and a tree's branches are
 // read as if they lay in a row: so a row's bits depend on its path alone.
 //
-// Cache: K and V as [slot][kv head][token][head_dim] f16.
+// Cache: f16 or q8_0 (kv_plane.cuh); either is f16 where it is multiplied.
 #pragma once
 
 #include "compute/cuda/step_state.h"

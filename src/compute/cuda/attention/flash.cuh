@@ -9,6 +9,7 @@
 #pragma once
 
 #include "compute/cuda/attention/attention.h"
+#include "compute/cuda/attention/rounded_tile.cuh"
 #include "compute/cuda/launch.h"
 #include "compute/cuda/matmul/operand.cuh"
 #include "compute/cuda/tensor_core.cuh"
@@ -24,9 +25,9 @@ struct FlashArgs {
     const StepState* state;
     const AttentionWork* work;
     const __half* queries; // [rows, heads, head_dim]
-    const __half *k, *v;
-    std::size_t slot_stride, head_stride; // in values
-    int heads, group, head_dim, window;
+    KvPlane k, v;
+    std::size_t capacity; // tokens of a slot
+    int heads, kv_heads, group, head_dim, window;
     int bidirectional; // a row sees all rows of its sequence
     float scale; // of scores, times log2(e)
     float* sums;
@@ -37,6 +38,14 @@ struct FlashArgs {
     int gate_stride, gate_head_stride;
     float* out; // null: not wanted
     Operand operand;
+};
+
+// What the cache holds, and so how a tile of it comes to shared memory, which always holds f16.
+struct F16Kv {
+    static constexpr bool rounded = false; // asynchronous copies
+};
+struct Q8Kv {
+    static constexpr bool rounded = true; // RoundedTile
 };
 
 template <int dims, int tiles> struct FlashShape {
@@ -66,9 +75,17 @@ struct FlashCursor {
     int tile, row;
 };
 
-template <int dims, int tiles, bool whole> __global__ void __launch_bounds__(flash_threads) flash(const FlashArgs args) {
+// Blocks on a multiprocessor that the compiler leaves registers for: decoding with q8_0 would take 213 of them for speed of its own,
+// and then be two blocks that wait.
+template <class Kv, int tiles> constexpr int least_flash_blocks = Kv::rounded && tiles == 1 ? 3 : 1;
+
+template <class Kv, int dims, int tiles, bool whole>
+__global__ void __launch_bounds__(flash_threads, (least_flash_blocks<Kv, tiles>)) flash(const FlashArgs args) {
     using Shape = FlashShape<dims, tiles>;
     constexpr int keys = Shape::keys, parts = Shape::parts, part_dims = dims / parts, chunks = dims / 8;
+    // Whether V travels a whole tile ahead, as K does. A block of four query tiles has no registers left for that, and is
+    // not waiting for memory.
+    constexpr bool v_early = tiles < 4;
     extern __shared__ __align__(128) unsigned char shared[];
     __half* const shared_q = reinterpret_cast<__half*>(shared);
     __half* const shared_k = shared_q + tiles * 16 * dims;
@@ -94,10 +111,8 @@ template <int dims, int tiles, bool whole> __global__ void __launch_bounds__(fla
         const StepRow* rows = args.state->row + sequence->first_row;
         const int committed = sequence->committed;
         const bool path = sequence->path != 0;
-        const std::size_t base = static_cast<std::size_t>(sequence->slot) * args.slot_stride +
-                                 static_cast<std::size_t>(kv_head) * args.head_stride;
-        const __half* const k = args.k + base;
-        const __half* const v = args.v + base;
+        const std::size_t first_token = (static_cast<std::size_t>(sequence->slot) * args.kv_heads + kv_head) * args.capacity;
+        const KvPlane k = args.k.from(first_token, args.head_dim), v = args.v.from(first_token, args.head_dim);
         const int first_row = item.first_query / args.group;
         const int last_row = (item.first_query + item.queries - 1) / args.group;
 
@@ -143,7 +158,8 @@ template <int dims, int tiles, bool whole> __global__ void __launch_bounds__(fla
             }
             sources[parity * keys + thread] = source;
         };
-        const auto load = [&](__half* tile, const __half* from, int parity) {
+        const auto load = [&](__half* tile, const KvPlane& plane, int parity) {
+            const __half* const from = reinterpret_cast<const __half*>(plane.values);
 #pragma unroll 8
             for (int i = thread; i < keys * chunks; i += flash_threads) {
                 const int key = i / chunks, column = i % chunks, source = sources[parity * keys + key];
@@ -171,7 +187,15 @@ template <int dims, int tiles, bool whole> __global__ void __launch_bounds__(fla
         }
         copies_commit();
         __syncthreads();
-        if (at.tile < item.key_end) load(shared_k, k, parity);
+        RoundedTile<dims, keys, flash_threads> k_tile, v_tile; // on their way, if they are rounded
+        if (at.tile < item.key_end) {
+            if constexpr (Kv::rounded) {
+                k_tile.fetch(k, sources + parity * keys, args.head_dim, thread);
+                if constexpr (v_early) v_tile.fetch(v, sources + parity * keys, args.head_dim, thread);
+            } else {
+                load(shared_k, k, parity);
+            }
+        }
 
         float sum[part_dims / 8][4] = {};
         float largest[2] = {-INFINITY, -INFINITY}, weight[2] = {0, 0};
@@ -179,10 +203,19 @@ template <int dims, int tiles, bool whole> __global__ void __launch_bounds__(fla
         while (at.tile < item.key_end) {
             const FlashCursor following = next(at);
             const bool more = following.tile < item.key_end;
+            if constexpr (Kv::rounded) {
+                k_tile.store([&](int key, int column) { return chunk<dims>(shared_k, key, column); }, args.head_dim, thread);
+                if (more) find_sources(following, parity ^ 1);
+            }
             copies_wait<0>();
             __syncthreads(); // K is here, V of the tile before is free
-            load(shared_v, v, parity);
-            if (more) find_sources(following, parity ^ 1);
+            if constexpr (Kv::rounded) {
+                if constexpr (!v_early) v_tile.fetch(v, sources + parity * keys, args.head_dim, thread);
+                else if (more) k_tile.fetch(k, sources + (parity ^ 1) * keys, args.head_dim, thread);
+            } else {
+                load(shared_v, v, parity);
+                if (more) find_sources(following, parity ^ 1);
+            }
 
             float score[keys / 8][4] = {};
             constexpr int part_keys = keys / parts;
@@ -211,8 +244,15 @@ template <int dims, int tiles, bool whole> __global__ void __launch_bounds__(fla
                     *reinterpret_cast<float2*>(to + 8 * Shape::score_stride) = {score[tile][2], score[tile][3]};
                 }
             }
-            __syncthreads(); // scores are complete, K is free
-            if (more) load(shared_k, k, parity ^ 1);
+            if constexpr (Kv::rounded) {
+                v_tile.store([&](int key, int column) { return chunk<dims>(shared_v, key, column); }, args.head_dim, thread);
+            }
+            __syncthreads(); // scores are complete, K is free; a rounded V is here
+            if constexpr (!Kv::rounded) {
+                if (more) load(shared_k, k, parity ^ 1);
+            } else if (more) {
+                (v_early ? v_tile : k_tile).fetch(v_early ? v : k, sources + (parity ^ 1) * keys, args.head_dim, thread);
+            }
             if constexpr (parts > 1) {
                 const float* const own = scores + query_tile * 16 * Shape::score_stride;
 #pragma unroll
@@ -266,9 +306,11 @@ template <int dims, int tiles, bool whole> __global__ void __launch_bounds__(fla
 #pragma unroll
                 for (int j = 0; j < 4; ++j) sum[tile][j] = __fmul_rn(sum[tile][j], scale_old[j / 2]);
             }
-            if (more) copies_wait<1>();
-            else copies_wait<0>();
-            __syncthreads(); // V is here
+            if constexpr (!Kv::rounded) {
+                if (more) copies_wait<1>();
+                else copies_wait<0>();
+                __syncthreads(); // V is here
+            }
 #pragma unroll
             for (int step = 0; step < keys / 16; ++step) {
 #pragma unroll
@@ -331,17 +373,20 @@ struct FlashInstance {
     std::size_t shared_bytes;
 };
 
-template <int dims> FlashInstance flash_instance(int tiles, bool whole) {
-    if (whole && tiles == 4) return {flash<dims, 4, true>, FlashShape<dims, 4>::shared_bytes};
-    if (whole) return {flash<dims, 2, true>, FlashShape<dims, 2>::shared_bytes}; // cards with 64 KB
-    if (tiles == 1) return {flash<dims, 1, false>, FlashShape<dims, 1>::shared_bytes};
-    if (tiles == 2) return {flash<dims, 2, false>, FlashShape<dims, 2>::shared_bytes};
-    return {flash<dims, 4, false>, FlashShape<dims, 4>::shared_bytes};
+template <class Kv, int dims> FlashInstance flash_instance(int tiles, bool whole) {
+    if (whole && tiles == 4) return {flash<Kv, dims, 4, true>, FlashShape<dims, 4>::shared_bytes};
+    if (whole) return {flash<Kv, dims, 2, true>, FlashShape<dims, 2>::shared_bytes}; // cards with 64 KB
+    if (tiles == 1) return {flash<Kv, dims, 1, false>, FlashShape<dims, 1>::shared_bytes};
+    if (tiles == 2) return {flash<Kv, dims, 2, false>, FlashShape<dims, 2>::shared_bytes};
+    return {flash<Kv, dims, 4, false>, FlashShape<dims, 4>::shared_bytes};
 }
 
-// One unit for each head size, so that they compile side by side.
+// One unit for each head size and type, so that they compile side by side.
 FlashInstance flash_64(int tiles, bool whole);
 FlashInstance flash_128(int tiles, bool whole);
 FlashInstance flash_256(int tiles, bool whole);
+FlashInstance flash_rounded_64(int tiles, bool whole);
+FlashInstance flash_rounded_128(int tiles, bool whole);
+FlashInstance flash_rounded_256(int tiles, bool whole);
 
 } // namespace lucebox::compute::cuda

@@ -2,6 +2,6 @@
 
 namespace lucebox::compute::cuda {
 
-FlashInstance flash_256(int tiles, bool whole) { return flash_instance<256>(tiles, whole); }
+FlashInstance flash_256(int tiles, bool whole) { return flash_instance<F16Kv, 256>(tiles, whole); }
 
 } // namespace lucebox::compute::cuda

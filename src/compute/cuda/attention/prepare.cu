@@ -40,21 +40,13 @@ __global__ void __launch_bounds__(warps_per_block * 32) prepare_kernel(const Pre
     const float* from;
     if (is_query) from = args.q + static_cast<std::size_t>(row) * args.q_stride + unit * args.q_head_stride;
     else from = (is_value ? args.v : args.k) + (static_cast<std::size_t>(row) * args.kv_heads + kv_head) * dim;
-    __half* to;
-    if (is_query) {
-        to = args.queries + (static_cast<std::size_t>(row) * args.heads + unit) * dim;
-    } else {
-        const int token = args.state->sequence[step_row.sequence].committed + step_row.local;
-        to = (is_value ? args.cache_v : args.cache_k) + static_cast<std::size_t>(step_row.slot) * args.slot_stride +
-             static_cast<std::size_t>(kv_head) * args.head_stride + static_cast<std::size_t>(token) * dim;
+    KvPlane to{reinterpret_cast<unsigned char*>(args.queries + (static_cast<std::size_t>(row) * args.heads + unit) * dim), nullptr};
+    if (!is_query) {
+        const auto token = static_cast<std::size_t>(args.state->sequence[step_row.sequence].committed + step_row.local);
+        to = (is_value ? args.cache_v : args.cache_k)
+                 .from((static_cast<std::size_t>(step_row.slot) * args.kv_heads + kv_head) * args.capacity + token, dim);
     }
-    if (is_value) {
-        for (int i = 2 * lane; i < dim; i += 64) {
-            const float2 both = *reinterpret_cast<const float2*>(from + i);
-            *reinterpret_cast<__half2*>(to + i) = __floats2half2_rn(both.x, both.y);
-        }
-        return;
-    }
+    if (is_value) return store_head(to, from, dim, lane);
     float* const head = shared[threadIdx.x / 32];
     const float* const norm = is_query ? args.q_norm : args.k_norm;
     float squares = 0;
@@ -77,7 +69,7 @@ __global__ void __launch_bounds__(warps_per_block * 32) prepare_kernel(const Pre
         head[i * step + partner] = b * turn.x + a * turn.y;
     }
     __syncwarp();
-    for (int i = 2 * lane; i < dim; i += 64) *reinterpret_cast<__half2*>(to + i) = __floats2half2_rn(head[i], head[i + 1]);
+    store_head(to, head, dim, lane);
 }
 
 struct Moves {
@@ -85,17 +77,31 @@ struct Moves {
     int count;
 };
 
-// Every thread moves its own 16 bytes of a token, token after token: a target is never a source that is still needed.
-__global__ void move_kernel(uint4* k, uint4* v, std::size_t head_stride, int chunks, const Moves moves) {
-    allow_next();
-    wait_for_previous();
-    uint4* const at = (blockIdx.y == 0 ? k : v) + blockIdx.x * head_stride;
-    for (int chunk = static_cast<int>(threadIdx.x); chunk < chunks; chunk += static_cast<int>(blockDim.x)) {
-        for (int i = 0; i < moves.count; ++i) at[i * chunks + chunk] = at[moves.from[i] * chunks + chunk];
+// Every thread moves its own part of a token, token after token: a target is never a source that is still needed. `parts` of a
+// token in each of the KV heads.
+template <class Part> __device__ __forceinline__ void move_parts(Part* first, std::size_t capacity, int parts, const Moves& moves) {
+    Part* const at = first + blockIdx.x * capacity * static_cast<std::size_t>(parts);
+    for (int part = static_cast<int>(threadIdx.x); part < parts; part += static_cast<int>(blockDim.x)) {
+        for (int i = 0; i < moves.count; ++i) at[i * parts + part] = at[moves.from[i] * parts + part];
     }
 }
 
+// A block for each KV head and: keys, values, scales of keys, scales of values. The planes begin with the first token.
+__global__ void move_kernel(KvPlane k, KvPlane v, std::size_t capacity, int head_dim, const Moves moves) {
+    allow_next();
+    wait_for_previous();
+    const KvPlane plane = blockIdx.y % 2 == 0 ? k : v;
+    if (blockIdx.y < 2) move_parts(reinterpret_cast<uint4*>(plane.values), capacity, head_dim / (plane.scales ? 16 : 8), moves);
+    else move_parts(plane.scales, capacity, (head_dim + 31) / 32, moves);
+}
+
 } // namespace
+
+KvPlane plane_of(const KvView& cache, std::byte* keys_or_values) {
+    auto* const values = reinterpret_cast<unsigned char*>(keys_or_values);
+    const std::size_t codes = cache.slots * cache.kv_heads * cache.capacity * cache.head_dim;
+    return {values, cache.type == DType::q8_0 ? reinterpret_cast<__half*>(values + codes) : nullptr};
+}
 
 void rotate_positions(const RotationTable& table, std::size_t rows, const StepState* state, cudaStream_t stream) {
     launch(rotation_kernel, dim3(static_cast<unsigned>(rows)), dim3(64), 0, stream, state, table.frequency,
@@ -117,11 +123,10 @@ void move_attention_tokens(const KvView& cache, std::size_t slot, std::size_t fi
         moves.from[moves.count++] = static_cast<std::uint8_t>(token);
     }
     if (!moved) return;
-    const std::size_t chunks = cache.head_dim / 8, head_stride = cache.capacity * chunks;
-    const std::size_t offset = slot * cache.kv_heads * head_stride + first * chunks;
-    launch(move_kernel, dim3(static_cast<unsigned>(cache.kv_heads), 2), dim3(64), 0, stream,
-           reinterpret_cast<uint4*>(cache.k) + offset, reinterpret_cast<uint4*>(cache.v) + offset, head_stride,
-           static_cast<int>(chunks), moves);
+    const auto dim = static_cast<int>(cache.head_dim);
+    const std::size_t begin = slot * cache.kv_heads * cache.capacity + first;
+    const KvPlane k = plane_of(cache, cache.k).from(begin, dim), v = plane_of(cache, cache.v).from(begin, dim);
+    launch(move_kernel, dim3(static_cast<unsigned>(cache.kv_heads), k.scales ? 4 : 2), dim3(64), 0, stream, k, v, cache.capacity, dim, moves);
 }
 
 } // namespace lucebox::compute::cuda

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "compute/cuda/attention/attention.h"
+#include "compute/cuda/attention/kv_plane.cuh"
 
 #include <cuda_fp16.h>
 
@@ -17,9 +18,10 @@ struct PrepareArgs {
     const float2* rotation; // [rows, pairs]
     int pairs, adjacent_pairs;
     __half* queries; // [rows, heads, head_dim]
-    __half *cache_k, *cache_v;
-    std::size_t slot_stride, head_stride; // values
+    KvPlane cache_k, cache_v;
+    std::size_t capacity; // tokens of a slot
 };
+KvPlane plane_of(const KvView& cache, std::byte* keys_or_values);
 
 void prepare_attention(const PrepareArgs& args, std::size_t rows, cudaStream_t stream);
 

@@ -311,9 +311,9 @@ __launch_bounds__(32)
     const int kv_head = static_cast<int>(blockIdx.y);
     if (threadIdx.x >= 256) {
         ptx::registers_down<40>();
-        const std::size_t base = static_cast<std::size_t>(sequence.slot) * args.slot_stride +
-                                 static_cast<std::size_t>(kv_head) * args.head_stride;
-        copy_keys<dims>(place, item, args.k + base, args.v + base);
+        const std::size_t first_token = (static_cast<std::size_t>(sequence.slot) * args.kv_heads + kv_head) * args.capacity;
+        copy_keys<dims>(place, item, reinterpret_cast<const __half*>(args.k.from(first_token, dims).values),
+                        reinterpret_cast<const __half*>(args.v.from(first_token, dims).values));
     } else {
         ptx::registers_up<232>();
         attend<dims>(args, place, item, sequence, kv_head);

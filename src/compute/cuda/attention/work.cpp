@@ -86,12 +86,14 @@ std::size_t attention_maximum_bytes(std::size_t rows, std::size_t context, std::
     return partitions * std::min<std::size_t>(rows, max_tree_rows) * heads * 2 * sizeof(float);
 }
 
+// Copies take 16 bytes: so many values, or codes, at once.
 bool attention_supports(const KvView& cache) {
-    return cache.type == DType::f16 && cache.head_dim % 8 == 0 && cache.head_dim >= 8 && cache.head_dim <= 256;
+    const std::size_t at_once = cache.type == DType::q8_0 ? 16 : 8;
+    return cache.type != DType::f32 && cache.head_dim % at_once == 0 && cache.head_dim > 0 && cache.head_dim <= 256;
 }
 
 KvBytes attention_kv_bytes(const KvView& cache) {
-    const std::size_t bytes = cache.slots * cache.kv_heads * cache.capacity * cache.head_dim * 2;
+    const std::size_t bytes = cache.slots * cache.kv_heads * cache.capacity * kv_head_bytes(cache.type, cache.head_dim);
     return {bytes, bytes};
 }
 

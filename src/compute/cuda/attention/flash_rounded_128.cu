@@ -1,0 +1,7 @@
+#include "compute/cuda/attention/flash.cuh"
+
+namespace lucebox::compute::cuda {
+
+FlashInstance flash_rounded_128(int tiles, bool whole) { return flash_instance<Q8Kv, 128>(tiles, whole); }
+
+} // namespace lucebox::compute::cuda
