@@ -17,15 +17,22 @@ struct Answer {
     Finished finished;
 };
 
-class Prefixes : public testing::TestWithParam<const char*> {
+struct Kept {
+    const char* model;
+    std::optional<compute::DType> kv_type = {}; // none: the model's own
+};
+void PrintTo(const Kept& kept, std::ostream* out) { *out << kept.model; }
+
+class Prefixes : public testing::TestWithParam<Kept> {
 protected:
     static std::unique_ptr<Engine> load(bool reuse, const char* model = nullptr, std::size_t context = 256) {
         Options options;
-        options.model = std::string("tests/data/oracle/") + (model ? model : GetParam()) + "/model.gguf";
+        options.model = std::string("tests/data/oracle/") + (model ? model : GetParam().model) + "/model.gguf";
         options.context = context;
         options.sequences = 2;
         options.device = {compute::DeviceChoice::cpu, 2, false, 0};
         options.reuse_prefixes = reuse;
+        options.kv_type = GetParam().kv_type;
         auto engine = Engine::load(options);
         EXPECT_TRUE(engine) << engine.error().message;
         return std::move(*engine);
@@ -119,7 +126,7 @@ TEST_P(Prefixes, ALongPromptThatChangesGoesOnFromTheBorderOfAPiece) {
         EXPECT_EQ(again.logprobs, expected.logprobs) << common;
         EXPECT_EQ(again.tokens, expected.tokens) << common;
         if (common != 1699) continue;
-        EXPECT_GE(again.finished.cached_tokens, std::string(GetParam()) == "qwen35" ? 1536u : 1699u);
+        EXPECT_GE(again.finished.cached_tokens, std::string(GetParam().model) == "qwen35" ? 1536u : 1699u);
     }
 }
 
@@ -163,7 +170,8 @@ TEST_P(Prefixes, AGrammarHoldsAndChangesNothingThatWasValid) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, Prefixes, testing::Values("llama", "qwen35", "gemma3"), [](const auto& name) { return std::string(name.param); });
+INSTANTIATE_TEST_SUITE_P(Models, Prefixes, testing::Values(Kept{"llama"}, Kept{"qwen35"}, Kept{"gemma3"}, Kept{"llama", compute::DType::q8_0}),
+                         [](const auto& named) { return std::string(named.param.model) + (named.param.kv_type ? "_q8_0" : ""); });
 
 } // namespace
 } // namespace lucebox::engine
