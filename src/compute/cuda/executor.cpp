@@ -46,12 +46,14 @@ Status Executor::use_step_kernel() {
 Result<bool> Executor::plan_segments(const Program& program) {
     const bool moved = std::exchange(moved_, false);
     if (!step_kernel_) return moved;
-    std::size_t counts = 0;
+    std::size_t counts = 0, marks = 0;
     for (const Operation& operation : program) {
         if (!in_segment(operation)) continue;
         LUCEBOX_CHECK(step_kernel_->plan(operation, std::min<std::size_t>(rows_, max_tree_rows)));
         counts += StepKernel::counts_of(operation);
+        marks += StepKernel::marks_of(operation);
     }
+    if (marks > StepKernel::most_marks) return Error{ErrorKind::unsupported, "the model has too many layers for the GPU", "use --device cpu"};
     LUCEBOX_CHECK(step_kernel_->plan_counts(counts));
     return step_kernel_->moved() || moved;
 }
@@ -178,7 +180,8 @@ Status Executor::begin(const Program& program, const StepPlan& plan, std::size_t
     step_rows_ = padded_rows;
     for (Rotation& rotation : rotations_) rotation.done = false;
     operands_.forget_all();
-    return block_->upload(plan, padded_rows, std::span(items_).first(kinds_.size()), stream_);
+    if (step_kernel_) LUCEBOX_CHECK(step_kernel_->begin_step(step_number_));
+    return block_->upload(plan, padded_rows, std::span(items_).first(kinds_.size()), step_number_, stream_);
 }
 
 std::uint64_t Executor::shape() const {
@@ -222,9 +225,20 @@ void Executor::run_segment(const Program& program) {
     for (; index_ < end; ++index_) {
         const auto* norm = std::get_if<NormOperation>(&program[index_]);
         const auto* layer = std::get_if<DeltaNetOperation>(&program[index_]);
-        builder.add(program[index_], (norm && wanted(norm->out.data)) || (layer && wanted(layer->args.out.data)), norm && !multiplied_behind(program, index_, end, norm->out.data));
+        const auto* next = index_ + 1 < end ? std::get_if<DeltaNetOperation>(&program[index_ + 1]) : nullptr;
+        if (next && rows > most_marked_rows) builder.replay(*next); // of few rows it would hold up the products
+        const bool here_only = norm && !multiplied_behind(program, index_, end, norm->out.data) && !read_by_wide(program, end, norm->out.data);
+        builder.add(program[index_], (norm && wanted(norm->out.data)) || (layer && wanted(layer->args.out.data)), here_only);
     }
     builder.launch();
+}
+
+// Whether an operation behind this one, before `end`, multiplies x by a matrix whose sums are not all finished by a record.
+bool Executor::read_by_wide(const Program& program, std::size_t end, const float* x) const {
+    return std::ranges::any_of(std::span(program).subspan(index_ + 1, end - index_ - 1), [&](const Operation& reader) {
+        const auto* project = std::get_if<ProjectOperation>(&reader);
+        return project && project->x.data == x && step_kernel_->wide(reader);
+    });
 }
 
 // The tensor in operand form: as its producer left it, or converted now.

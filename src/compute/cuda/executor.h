@@ -48,6 +48,7 @@ private:
     void written(const float* data) { operands_.written(data); }
     bool in_segment(const Operation& operation) const;
     void run_segment(const Program& program);
+    bool read_by_wide(const Program& program, std::size_t end, const float* x) const;
     const RotationTable& rotation_for(const Rope* rope);
     Status need(std::unique_ptr<Buffer>& buffer, std::size_t bytes);
     Status need_operands(std::size_t width);
@@ -83,6 +84,7 @@ private:
     int query_tiles_ = 1;
     bool whole_ = false, prompt_attention_ = false; // of this step: of more than max_tree_rows rows; of this card: prompt.cuh runs
     std::size_t sequences_ = 1, step_rows_ = 0;
+    std::uint32_t step_number_ = 0; // its marks begin with it
 
     const Program* program_ = nullptr; // that runs; none: observed
     std::size_t index_ = 0;

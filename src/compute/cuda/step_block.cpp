@@ -70,7 +70,7 @@ const StepSequence* StepBlock::sequences() const {
 }
 
 Status StepBlock::upload(const StepPlan& plan, std::size_t padded_rows, std::span<const std::vector<AttentionItem>> items,
-                         cudaStream_t stream) {
+                         std::uint32_t number, cudaStream_t stream) {
     Staging& staging = staging_[next_];
     next_ = (next_ + 1) % ring;
     LUCEBOX_CHECK(cuda_status(cudaEventSynchronize(staging.copied), "waiting for a step's plan"));
@@ -97,6 +97,7 @@ Status StepBlock::upload(const StepPlan& plan, std::size_t padded_rows, std::spa
     head.state.rows = static_cast<std::int32_t>(plan.rows.size());
     head.state.sequences = static_cast<std::int32_t>(plan.sequences.size());
     head.state.outputs = static_cast<std::int32_t>(plan.outputs.size());
+    head.state.number = number;
     head.state.row = this->rows();
     head.state.sequence = sequences();
     auto* const sequences = reinterpret_cast<StepSequence*>(host + aligned(sizeof(Head)));

@@ -26,9 +26,9 @@ public:
     ~StepBlock();
 
     // Fills the next pinned block and queues its copy. items[kind]: the work of each kind of attention. Rows from the
-    // step's own to `padded_rows` are zero. Fails if a step is larger than was planned for.
+    // step's own to `padded_rows` are zero. number: of the step. Fails if a step is larger than was planned for.
     Status upload(const StepPlan& plan, std::size_t padded_rows, std::span<const std::vector<AttentionItem>> items,
-                  cudaStream_t stream);
+                  std::uint32_t number, cudaStream_t stream);
 
     const StepState* state() const; // device addresses
     const StepRow* rows() const;

@@ -47,7 +47,7 @@ struct StepState {
     std::int32_t rows = 0;
     std::int32_t sequences = 0;
     std::int32_t outputs = 0;
-    std::int32_t unused = 0;
+    std::uint32_t number = 0; // of the step: no two steps that share memory have the same
     const StepRow* row = nullptr;
     const StepSequence* sequence = nullptr;
     const std::int32_t* output = nullptr; // rows whose logits are wanted, ascending

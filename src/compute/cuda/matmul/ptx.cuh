@@ -41,6 +41,26 @@ __device__ __forceinline__ void add_release(std::uint32_t* at, std::uint32_t by)
     asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(at), "r"(by)
                  : "memory");
 }
+// Words that other multiprocessors look at, each written and read whole.
+__device__ __forceinline__ void store_word(std::uint64_t* at, std::uint64_t word) {
+    asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(at), "l"(word)
+                 : "memory");
+}
+__device__ __forceinline__ std::uint64_t load_word(const std::uint64_t* at) {
+    std::uint64_t word;
+    asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];"
+                 : "=l"(word)
+                 : "l"(at)
+                 : "memory");
+    return word;
+}
+// at: a multiple of 16.
+__device__ __forceinline__ void load_words(std::uint64_t& first, std::uint64_t& second, const std::uint64_t* at) {
+    asm volatile("ld.relaxed.gpu.global.v2.u64 {%0, %1}, [%2];"
+                 : "=l"(first), "=l"(second)
+                 : "l"(at)
+                 : "memory");
+}
 // The 128 threads of a warpgroup, 0 or 1.
 __device__ __forceinline__ void warpgroup_sync(std::uint32_t warpgroup) {
     if (warpgroup == 0)
@@ -118,6 +138,20 @@ __device__ __forceinline__ void bulk_copy(std::uint32_t to, const void* from, st
                                           std::uint32_t barrier) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
                  "l"(from), "r"(bytes), "r"(barrier)
+                 : "memory");
+}
+// What is read once leaves the level-2 cache first: code, activations and sums stay there.
+__device__ __forceinline__ std::uint64_t policy_read_once() {
+    std::uint64_t policy;
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;"
+                 : "=l"(policy));
+    return policy;
+}
+__device__ __forceinline__ void bulk_copy(std::uint32_t to, const void* from, std::uint32_t bytes,
+                                          std::uint32_t barrier, std::uint64_t policy) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, "
+                 "[%3], %4;" ::"r"(to),
+                 "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
                  : "memory");
 }
 // To the same place in every block of the mask, each block's barrier there told.

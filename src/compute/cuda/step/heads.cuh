@@ -1,8 +1,10 @@
 // A DeltaNet layer as a record of the step kernel, for one sequence and heads of 128: a block walks a head's rows with
 // the head's whole state in registers. The bits are those of delta_net/step.cuh, whose device functions these are, too.
 //
-// A head waits for its channels only. When all value heads of a key head have read their inputs, another block brings the
-// convolution's tail and the scratch up to date. Both count for the product behind: nothing is overwritten too early.
+// Accepted rows of the step before are folded into the states in a record of their own, which needs nothing of this step and
+// can run while the layer's input is still being made. A head waits for its channels only. When all value heads of a key head
+// have read their inputs, another block brings the convolution's tail and the scratch up to date. Both count for the product
+// behind: nothing is overwritten too early.
 #pragma once
 
 #include "compute/cuda/delta_net/finish.cuh"
@@ -74,32 +76,39 @@ public:
         : r_(r), heads_(heads), p_(heads.layer), at_(memory), head_(head), key_head_(head % heads.layer.key_heads),
           warp_(own_thread() / 32), lane_(own_thread() % 32) {}
 
-    __device__ __forceinline__ void run() {
+    // The rows of the step before that were accepted.
+    __device__ __forceinline__ void replay() {
         sync_consumers(); // the memory of stages is free
         load_tables();
+        float* const state = p_.head_state(__ldg(&p_.sequence->slot), head_);
+        columns_.load(state);
         sync_consumers();
         const StepSequence& s = at_.sequence;
-        float* const state = p_.head_state(s.slot, head_);
+        if (s.pending_count == 0) return;
         for (int first = 0; first < s.pending_count; first += HeadMemory::batch) {
             const int count = min(HeadMemory::batch, s.pending_count - first);
             if (first > 0) sync_consumers();
             prepare<false>(first, count);
             sync_consumers();
-            if (first == 0) columns_.load(state);
             for (int i = 0; i < count; ++i)
                 advance<false>(i, true);
         }
-        if (s.pending_count > 0)
-            columns_.store(state);
-        else
-            columns_.load(state);
+        columns_.store(state);
+    }
+
+    __device__ __forceinline__ void run() {
+        sync_consumers(); // the memory of stages is free
+        load_tables();
+        float* const state = p_.head_state(__ldg(&p_.sequence->slot), head_);
+        columns_.load(state);
+        sync_consumers();
+        const StepSequence& s = at_.sequence;
         for (int first = 0; first < s.rows; first += HeadMemory::batch) {
             const int count = min(HeadMemory::batch, s.rows - first);
-            if (first > 0 || s.pending_count > 0) sync_consumers();
+            if (first > 0) sync_consumers();
             prepare<true>(first, count);
             sync_consumers();
             if (first == 0 && !s.path && s.base_save != no_slot) columns_.store(saved(s.base_save));
-            if (first + count == s.rows && own_thread() == 0) ptx::add_release(heads_.read + key_head_, 1); // all inputs are read
             for (int i = 0; i < count; ++i) {
                 if (s.path) {
                     advance<true>(i, true);
@@ -114,7 +123,10 @@ public:
             finish(first, count);
         }
         sync_consumers();
-        if (own_thread() == 0) ptx::add_release(r_.ready + head_, 1);
+        if (own_thread() == 0) {
+            ptx::add_release(heads_.read + key_head_, 1);
+            ptx::add_release(r_.ready + head_, 1);
+        }
         if (s.commit_now && s.rows > 0) columns_.store(state);
     }
 
@@ -350,6 +362,11 @@ __device__ __forceinline__ void keep_inputs(const Record& r, const HeadsRecord& 
 }
 
 // All heads, dealt out to all blocks.
+__device__ __forceinline__ void replay_heads(const Record& r, const HeadsRecord& heads, std::byte* stages) {
+    HeadMemory& memory = *reinterpret_cast<HeadMemory*>(stages);
+    for (int head = static_cast<int>(blockIdx.x); head < heads.layer.value_heads; head += static_cast<int>(gridDim.x))
+        HeadWalk(r, heads, memory, head).replay();
+}
 __device__ __forceinline__ void walk_heads(const Record& r, const HeadsRecord& heads, std::byte* stages) {
     HeadMemory& memory = *reinterpret_cast<HeadMemory*>(stages);
     const int value_heads = heads.layer.value_heads, items = value_heads + heads.layer.key_heads;

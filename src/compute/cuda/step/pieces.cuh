@@ -5,6 +5,7 @@
 #include "compute/cuda/step/kernels.h"
 
 #include <cstdint>
+#include <type_traits>
 
 namespace lucebox::compute::cuda::step {
 
@@ -19,9 +20,13 @@ struct Barriers {
     std::uint64_t full[group_tiles][most_slots], empty[group_tiles][most_slots]; // weights, a ring for each warpgroup
     std::uint64_t stage_full[most_stages], stage_empty[most_stages];             // activations
     Share share[most_products];
+    struct Rings {
+        Ring weights, stages;
+    } rings[consumer_warps];        // where each warp's next product begins
     std::uint32_t target;           // what the count of arrivals was at the last border
     std::uint32_t borders;          // that this block is past: what the copier of activations waits for
-    std::uint32_t layers;           // of DeltaNet, that no longer use the stages' memory
+    std::uint32_t layers;           // records of DeltaNet that no longer use the stages' memory
+    std::uint32_t marks;            // the step's: a mark is this and an index
 };
 
 // A wait that lasts seconds will never end: better an error that the engine reports than a server that hangs.
@@ -110,6 +115,26 @@ __device__ __forceinline__ void count(std::uint32_t* at, std::uint32_t by = 1) {
     if (thread % (32 * warps) == 0) ptx::add_release(at, by);
 }
 
+// A step's marks begin with its number.
+__device__ __forceinline__ std::uint32_t marks_of(const StepState* step) {
+    return __ldcg(&step->number) << mark_bits;
+}
+__device__ __forceinline__ Word marked(std::uint32_t value, std::uint32_t mark) {
+    return static_cast<Word>(mark) << 32 | value;
+}
+__device__ __forceinline__ Word marked(float value, std::uint32_t mark) {
+    return marked(__float_as_uint(value), mark);
+}
+__device__ __forceinline__ bool has_mark(Word word, std::uint32_t mark) {
+    return static_cast<std::uint32_t>(word >> 32) == mark;
+}
+__device__ __forceinline__ float value_of(Word word) {
+    return __uint_as_float(static_cast<std::uint32_t>(word));
+}
+__device__ __forceinline__ float value_of(float value) {
+    return value;
+}
+
 __device__ __forceinline__ float4 add4(float4 a, float4 b) {
     return {__fadd_rn(a.x, b.x), __fadd_rn(a.y, b.y), __fadd_rn(a.z, b.z), __fadd_rn(a.w, b.w)};
 }
@@ -128,12 +153,21 @@ __device__ __forceinline__ float sum_over_lanes(float x) {
     return x;
 }
 // What the sums of a row are multiplied by. All lanes.
-__device__ __forceinline__ float row_factor(const RowScale& scale, std::uint32_t row) {
+__device__ __forceinline__ float row_factor(const RowScale& scale, std::uint32_t row, std::uint32_t marks) {
     if (!scale.squares) return 1.0f;
     const int pieces = pieces_of(scale.width), lane = own_thread() % 32;
-    const float* const squares = scale.squares + row * most_pieces;
-    const float sum = sum_over_lanes(__fadd_rn(lane < pieces ? __ldcg(squares + lane) : 0.0f,
-                                               lane + 32 < pieces ? __ldcg(squares + lane + 32) : 0.0f));
+    const std::uint32_t mark = marks | scale.index;
+    const Word* const squares = scale.squares + row * most_pieces + lane;
+    Word first = 0, second = 0;
+    Patience patience;
+    while (true) {
+        if (lane < pieces) first = ptx::load_word(squares);
+        if (lane + 32 < pieces) second = ptx::load_word(squares + 32);
+        if ((lane >= pieces || has_mark(first, mark)) && (lane + 32 >= pieces || has_mark(second, mark))) break;
+        patience.lose();
+    }
+    __syncwarp();
+    const float sum = sum_over_lanes(__fadd_rn(value_of(first), value_of(second)));
     return 1.0f / sqrtf(__fadd_rn(sum / static_cast<float>(scale.width), scale.epsilon));
 }
 
@@ -151,19 +185,31 @@ __device__ __forceinline__ void cross_border(std::uint32_t* arrivals, Barriers& 
     sync_consumers();
 }
 
+// What parts are in the instance for n rows.
+template <int n>
+inline constexpr bool marks_parts = n <= static_cast<int>(most_marked_rows);
+template <int n>
+using Part = std::conditional_t<marks_parts<n>, Word, float>;
+
 // Where the parts of some neighbouring outputs of a row lie.
+template <class T>
 struct PartsAt {
-    const float *base, *extra; // extra: of part 0, which is not there
-    std::size_t stride;        // from a part to the next
+    const T *base, *extra; // extra: of part 0, which is not there
+    std::size_t stride;    // from a part to the next
     int count;
 
     __device__ __forceinline__ PartsAt(const Parts& parts, GroupParts group, std::uint32_t rows, std::uint32_t row,
-                                       int outputs, int output) {
-        base = parts.base + static_cast<std::size_t>(row) * static_cast<std::size_t>(outputs) + output;
-        extra =
-            parts.extra + (group.first * static_cast<std::size_t>(rows) + row) * group_outputs + output % group_outputs;
+                                       int output) {
+        const auto slot = static_cast<std::size_t>(parts.wide ? group.first : output / group_outputs);
+        const int within = output % group_outputs;
+        base = reinterpret_cast<const T*>(parts.base) + (slot * rows + row) * group_outputs + within;
+        extra = reinterpret_cast<const T*>(parts.extra) +
+                (group.first * static_cast<std::size_t>(rows) + row) * group_outputs + within;
         stride = static_cast<std::size_t>(rows) * group_outputs;
         count = group.count;
+    }
+    __device__ __forceinline__ const T* part(int index) const {
+        return index == 0 ? base : extra + static_cast<std::size_t>(index) * stride;
     }
 };
 __device__ __forceinline__ GroupParts group_of(const Parts& parts, int output) {

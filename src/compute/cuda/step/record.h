@@ -2,18 +2,24 @@
 //
 // A *segment* is a run of a step's operations that need nothing but rows and weights: norms and products. One
 // persistent kernel runs all of it, a block on every multiprocessor. Records run in order. Weights wait for nothing:
-// they stream into shared memory ahead of the records. Between records there are two ways to wait:
-//   counts   a product counts, for each of its groups, the parts that are stored; who finishes 128 outputs of a row waits
-//            for their group, and counts the row for these 128 inputs of the next product, which waits for as many rows. Nobody waits for what it does not read.
+// they stream into shared memory ahead of the records. Between records there are three ways to wait, and nobody waits for
+// what it does not read:
+//   marks    of few rows, a part of a sum is a word of 64 bits: the value, and a mark that says which product of which step
+//            wrote it. Who needs it looks at it until the mark is right: one way through the level-2 cache, no fence, no
+//            count. Sums of squares travel the same way, whatever the rows.
+//   counts   of more rows, twice the bytes cost more than that saves: a product counts, for each of its groups, the parts
+//            that are stored. And who finishes 128 outputs of a row counts it for these 128 inputs of the next product.
 //   borders  behind a record with `sync` every block waits for all of them.
-// Finished parts have room of their own, used in turns of two products: when a product's first part can be stored, the
-// one before the last is read by nobody any more, because every count of its inputs needed all of it.
+// Parts have room of their own, used in turns of two products: when a product's first part can be stored, the one before
+// the last is read by nobody any more, because all its sums had to be complete for that.
 //
 // Products: a group is 4 tiles of 64 outputs, a step one unit along its inputs. The steps of all groups, one after the
 // other, are dealt out in ranges (Share), so a group's sums may have parts from several blocks: the first part is
 // stored in `base`, part i in slot `first block of the group + i` of `extra`; whoever reads the result adds them in
 // order. A block has at most one part that is not its group's first: that of the group its range begins in. So there
-// are as many slots as blocks. Ranges depend on the matrices and the card, never on the rows.
+// are as many slots as blocks. Ranges depend on the matrices and the card, never on the rows. Where there are more groups
+// than blocks, those that one block has whole are results at once, and first parts of the others lie in the slot of
+// their block.
 //
 // A norm between two products does not wait for its row's sum of squares. The first product's finish writes x * weight,
 // and the sum of squares of each 128 outputs; the products behind it multiply that, and divide *their* sums by the root
@@ -29,11 +35,12 @@ namespace lucebox::compute::cuda {
 inline constexpr int group_tiles = 4;
 inline constexpr int group_outputs = 256;
 inline constexpr int most_records = 72; // three DeltaNet layers and what is left of those with attention around them: 62
-inline constexpr int trace_points = 2 * most_records + 1;
+inline constexpr int trace_points = 2 * most_records + 3; // the last two: nanoseconds at the launch's begin and end
 inline constexpr int most_rows = 64;
 inline constexpr int most_norms = 4;     // between two borders
 inline constexpr int most_products = 40; // of a segment
-inline constexpr int most_layers = 4;    // of DeltaNet, in a segment
+inline constexpr int most_layers = 8;    // records of DeltaNet in a segment: two of a layer
+inline constexpr int mark_bits = 12;     // of a mark, for products of a step; the others are the step's number
 inline constexpr int head_dim = 128;     // of those
 inline constexpr int most_head_rows = 32; // with more, heads in fewer blocks than delta_net/step.cuh has are slower
 inline constexpr std::size_t most_norm_width = 8192;
@@ -50,6 +57,7 @@ enum class Work : std::uint8_t {
     finish,     // out [+]= parts + bias, and perhaps an operand of out * weight; by all warps, 128 outputs of a row each
     gate,       // activation(parts) * (parts of the up projection), as an operand; likewise
     convert,    // f32 rows to an operand; likewise
+    replay,     // of a DeltaNet layer of one sequence: accepted rows of the step before are folded into the heads' states
     heads,      // a DeltaNet layer of one sequence, from its projections' results to an operand; a head by a block
     finish_row, // finish, a row by one block, which keeps the row for the norm behind it
     norm,       // of a row, by one block: f32, operand, or both
@@ -69,17 +77,25 @@ struct alignas(2) GroupParts {
     std::uint8_t first, count;
 };
 
-// The parts of one product.
+// A value in the low half, the mark of who wrote it in the high half.
+using Word = std::uint64_t;
+
+inline constexpr std::uint32_t most_marked_rows = 8; // of a step whose parts are words; else they are floats, and counted
+
+// The parts of one product: words or floats.
 struct Parts {
-    float* base = nullptr;  // [rows, outputs]
-    float* extra = nullptr; // [slots, rows, group_outputs]
+    std::byte* base = nullptr;  // [groups, rows, group_outputs]; `wide`: [blocks, rows, group_outputs]
+    std::byte* extra = nullptr; // [blocks, rows, group_outputs]
     const GroupParts* groups = nullptr;
-    std::uint32_t* done = nullptr; // [groups]: parts that are stored
+    std::uint32_t* done = nullptr; // [groups]: parts that are stored, if they are counted
+    std::uint32_t index = 0;       // of the product in the step: its mark
+    bool wide = false;             // more groups than blocks
 };
 
 // By what a product's sums are still to be divided: the root mean square of the rows of its operand.
 struct RowScale {
-    const float* squares = nullptr; // [rows, most_pieces]: sums of 128 squares each; none: 1
+    const Word* squares = nullptr; // [rows, most_pieces]: sums of 128 squares each; none: 1
+    std::uint32_t index = 0;       // their mark
     std::int32_t width = 0;
     float epsilon = 0;
 };
@@ -90,7 +106,6 @@ struct Record {
     bool sync = false;
     bool accumulate = false;  // finish: out += instead of out =
     std::uint8_t product = 0; // multiply: of the segment; heads: which of its layers
-    bool whole = false;       // finish: what has one part is the result already, and nobody counts
     std::uint8_t first_warp = 0, first_block = 0; // finish: other ones for each of several records in a row
     bool held = false;        // norm: of the row that the record before has kept
     Activation activation{};
@@ -108,12 +123,13 @@ struct Record {
     std::byte* operand = nullptr;  // multiply: read; else written
     const float* vector = nullptr; // bias, or a norm's weight
     const float* weight = nullptr; // finish: of the norm whose operand it writes
-    float* squares = nullptr;      // finish: [rows, most_pieces]
+    Word* squares = nullptr;       // finish: [rows, most_pieces]
+    std::uint32_t index = 0;       // their mark
     const float* in = nullptr;     // norm, convert: [rows, width]
-    float* out = nullptr;          // [rows, outputs]
+    float* out = nullptr;          // [rows, outputs]; multiply: of a wide product
 };
 
-// What a `heads` record needs besides: counts of its inputs' pieces, of `rows` rows; none: they are there.
+// What `heads` and `replay` need besides: counts of the inputs' pieces, of `rows` rows; none: they are there.
 struct HeadsRecord {
     delta::Params layer;
     const std::uint32_t *qkv_ready = nullptr, *z_ready = nullptr, *alpha_ready = nullptr, *beta_ready = nullptr;
@@ -128,6 +144,7 @@ struct StepSegment {
     std::uint32_t rows = 0;
     float* sums = nullptr;             // [norms in a row, rows, pieces]: exchanged between blocks that share a row
     std::uint32_t* counts = nullptr;   // [norms in a row, rows]: of blocks that have stored theirs; 0 between records
+    const StepState* step = nullptr;
     std::uint32_t* arrivals = nullptr; // [0]: blocks that came to borders, ever; [1]: as it was when this launch began
     std::int32_t stages = 0, slots = 0, slot_bytes = 0; // of shared memory
     std::int32_t under_way = 0;                         // copies of weights into a ring, at most

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "compute/cuda/matmul/operand.cuh"
-#include "compute/cuda/step/pieces.cuh"
+#include "compute/cuda/step/flow.cuh"
 
 namespace lucebox::compute::cuda::step {
 
@@ -13,7 +13,7 @@ namespace lucebox::compute::cuda::step {
 
 // A few blocks share a row: a warp has a piece of 128 outputs, and keeps it from record to record. Sums of squares are exchanged through memory, piece by piece: their order is a matter of the width alone.
 struct RowPlace {
-    std::uint32_t rows, row;
+    std::uint32_t rows, row, marks;
     int slices, slice; // blocks that share the row, and which this is
     int warp, lane;
 
@@ -34,24 +34,23 @@ struct KeptRow {
     float4 quad[pieces_of_warp];
 };
 
+template <class T>
 __device__ __forceinline__ void finish_row(const Record& r, const RowPlace& place, KeptRow& kept) {
     const std::size_t start = place.start(r.outputs);
-    const float factor = row_factor(r.scale, place.row);
+    const float factor = row_factor(r.scale, place.row, place.marks);
     place.for_quads(r.outputs, [&](int i, int output) {
-        const PartsAt parts(r.parts, group_of(r.parts, output), place.rows, place.row, r.outputs, output);
-        constexpr int early = 8; // parts whose loads are under way at once
-        float4 part[early], old{}, bias{};
-        float4 sum = load4(parts.base);
-#pragma unroll
-        for (int p = 1; p < early; ++p)
-            if (p < parts.count) part[p] = load4(parts.extra + static_cast<std::size_t>(p) * parts.stride);
+        float4 old{}, bias{};
         if (r.accumulate) old = load4(r.out + start + output);
         if (r.vector) bias = *reinterpret_cast<const float4*>(r.vector + output);
-#pragma unroll
-        for (int p = 1; p < early; ++p)
-            if (p < parts.count) sum = add4(sum, part[p]);
-        for (int p = early; p < parts.count; ++p)
-            sum = add4(sum, load4(parts.extra + static_cast<std::size_t>(p) * parts.stride));
+        const PartsAt<T> parts(r.parts, group_of(r.parts, output), place.rows, place.row, output);
+        auto part = [&](int p) { // behind a border
+            const T* const at = parts.part(p);
+            return float4{value_of(__ldcg(at)), value_of(__ldcg(at + 1)), value_of(__ldcg(at + 2)), value_of(__ldcg(at + 3))};
+        };
+        float4 sum = part(0);
+#pragma unroll 1
+        for (int p = 1; p < parts.count; ++p)
+            sum = add4(sum, part(p));
         sum = times(sum, factor);
         if (r.vector) sum = add4(sum, bias);
         if (r.accumulate) sum = add4(old, sum);

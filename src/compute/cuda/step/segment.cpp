@@ -21,9 +21,9 @@ constexpr std::array stages{3, 4, 4, 2};    // of activations
 constexpr std::size_t counts_at = memory_alignment;
 constexpr std::size_t sums_at = counts_at + most_norms * most_rows * sizeof(std::uint32_t);
 constexpr std::size_t squares_floats = most_rows * most_pieces;
-constexpr int squares_turns = 4;
+constexpr int turns = 4;
 constexpr std::size_t squares_at = sums_at + most_norms * squares_floats * sizeof(float);
-constexpr std::size_t exchange_bytes = squares_at + squares_turns * squares_floats * sizeof(float);
+constexpr std::size_t exchange_bytes = squares_at + turns * squares_floats * sizeof(Word);
 
 step::Kernel instance(std::size_t width) {
     constexpr std::array by_width{step::kernel_8, step::kernel_16, step::kernel_32, step::kernel_64};
@@ -40,17 +40,18 @@ StepProduct product_of(const CudaMatrix* matrix) {
     return {packed(matrix).form(), packed(matrix).units(), packed(matrix).tiles()};
 }
 
-std::size_t aligned(std::size_t bytes) {
-    return (bytes + memory_alignment - 1) / memory_alignment * memory_alignment;
-}
-std::size_t base_bytes(std::size_t rows, std::size_t outputs) {
-    return aligned(rows * outputs * sizeof(float));
-}
 int pieces_of(std::size_t width) {
     return cuda::pieces_of(static_cast<int>(width));
 }
-std::size_t extra_bytes(std::size_t rows, int blocks) {
-    return aligned(static_cast<std::size_t>(blocks) * rows * group_outputs * sizeof(float));
+bool marked(std::size_t rows) {
+    return rows <= most_marked_rows;
+}
+// Of so many groups, or of a group's part for each of so many blocks.
+std::size_t part_bytes(std::size_t rows, int groups) {
+    return static_cast<std::size_t>(groups) * rows * group_outputs * (marked(rows) ? sizeof(Word) : sizeof(float));
+}
+bool is_wide(const MatmulTarget& target, int blocks) {
+    return product_of(target.matrix).groups() > blocks && !target.accumulate && !target.bias;
 }
 
 } // namespace
@@ -77,8 +78,7 @@ Result<std::unique_ptr<StepKernel>> StepKernel::create(const Card& card, Memory&
             "preparing kernels"));
     }
     LUCEBOX_TRY(kernel->exchange_, memory.allocate(exchange_bytes));
-    LUCEBOX_CHECK(
-        cuda_status(cudaMemsetAsync(kernel->exchange_->data(), 0, exchange_bytes, stream), "preparing kernels"));
+    LUCEBOX_CHECK(kernel->clear(kernel->exchange_));
     LUCEBOX_CHECK(kernel->trace_.open(memory));
     return Result<std::unique_ptr<StepKernel>>(std::move(kernel));
 }
@@ -106,16 +106,16 @@ bool StepKernel::takes(const Operation& operation, std::size_t sequences) {
 
 Status StepKernel::plan(const Operation& operation, std::size_t rows) {
     Products products;
-    std::size_t bytes = 0;
-    auto add = [&](const CudaMatrix* matrix, bool base) {
+    int groups = 0; // that have room
+    auto add = [&](const CudaMatrix* matrix, bool wide) {
         products.push_back(product_of(matrix));
-        bytes += extra_bytes(rows, blocks_) + (base ? base_bytes(rows, matrix->outputs()) : 0);
+        groups += blocks_ + (wide ? blocks_ : products.back().groups());
     };
     if (const auto* project = std::get_if<ProjectOperation>(&operation)) {
         for (std::size_t i = 0; i < project->count; ++i)
-            add(project->targets[i].matrix, project->targets[i].accumulate);
+            add(project->targets[i].matrix, is_wide(project->targets[i], blocks_));
     } else if (const auto* gated = std::get_if<GatedOperation>(&operation)) {
-        add(gated->gate, true), add(gated->up, true);
+        add(gated->gate, false), add(gated->up, false);
     } else if (const auto* layer = std::get_if<DeltaNetOperation>(&operation)) {
         const std::size_t room =
             layer->args.value_heads * max_saved_states * head_dim * head_dim * sizeof(float);
@@ -123,7 +123,8 @@ Status StepKernel::plan(const Operation& operation, std::size_t rows) {
     } else {
         return Ok{};
     }
-    LUCEBOX_CHECK(plan_parts(bytes));
+    LUCEBOX_CHECK(plan_parts(marked_parts_, part_bytes(std::min<std::size_t>(rows, most_marked_rows), groups)));
+    if (!marked(rows)) LUCEBOX_CHECK(plan_parts(parts_, part_bytes(rows, groups)));
     return plan_products(products);
 }
 
@@ -132,13 +133,28 @@ Status StepKernel::replace(std::unique_ptr<Buffer>& buffer, std::size_t bytes) {
     moved_ = moved_ || buffer;
     buffer.reset();
     LUCEBOX_TRY(buffer, memory_.allocate(bytes, true));
+    return clear(buffer);
+}
+
+// No mark is zero.
+Status StepKernel::clear(const std::unique_ptr<Buffer>& buffer) const {
+    if (!buffer) return Ok{};
+    return cuda_status(cudaMemsetAsync(buffer->data(), 0, buffer->bytes(), stream_), "preparing steps");
+}
+
+Status StepKernel::begin_step(std::uint32_t& number) {
+    marks_used_ = 0;
+    if (++number < std::uint32_t{1} << (32 - mark_bits)) return Ok{};
+    number = 1;
+    for (const auto* buffer : {&marked_parts_.memory, &exchange_})
+        LUCEBOX_CHECK(clear(*buffer));
     return Ok{};
 }
 
-Status StepKernel::plan_parts(std::size_t bytes) {
-    if (parts_ && parts_bytes_ >= bytes) return Ok{};
-    parts_bytes_ = bytes;
-    return replace(parts_, 2 * bytes);
+Status StepKernel::plan_parts(PartsRoom& room, std::size_t bytes) {
+    if (bytes == 0 || (room.memory && room.bytes >= bytes)) return Ok{};
+    room.bytes = bytes;
+    return replace(room.memory, 2 * bytes);
 }
 
 std::size_t StepKernel::counts_of(const Operation& operation) {
@@ -155,6 +171,18 @@ std::size_t StepKernel::counts_of(const Operation& operation) {
         counts = static_cast<int>(layer->args.value_heads + layer->args.key_heads);
     }
     return static_cast<std::size_t>(counts);
+}
+
+std::size_t StepKernel::marks_of(const Operation& operation) {
+    const auto* project = std::get_if<ProjectOperation>(&operation);
+    return project ? project->count : std::holds_alternative<GatedOperation>(operation) ? 3
+                                                                                        : 1;
+}
+
+bool StepKernel::wide(const Operation& operation) const {
+    const auto* project = std::get_if<ProjectOperation>(&operation);
+    return project && std::ranges::any_of(std::span(project->targets).first(project->count),
+                                          [&](const MatmulTarget& target) { return is_wide(target, blocks_); });
 }
 
 Status StepKernel::plan_counts(std::size_t counts) {
@@ -198,6 +226,10 @@ Status StepKernel::plan_products(const Products& products) {
     return Ok{};
 }
 
+std::uint32_t StepKernel::take_mark() const {
+    return marks_used_++ % (1u << mark_bits);
+}
+
 void StepKernel::launch(StepSegment& segment) const {
     std::size_t width = 0;
     while (static_cast<std::uint32_t>(widths[width]) < segment.rows)
@@ -222,7 +254,7 @@ void StepKernel::launch(StepSegment& segment) const {
     segment.slots = std::min(segment.slots, step_tuning("LUCEBOX_STEP_SLOTS", step::most_slots));
     // Heads need the stages' memory, and slots there are enough.
     const bool heads = std::ranges::any_of(std::span(segment.record).first(static_cast<std::size_t>(segment.count)),
-                                           [](const Record& record) { return record.work == Work::heads; });
+                                           [](const Record& record) { return record.work == Work::heads || record.work == Work::replay; });
     while (heads && segment.stages * step::stage_bytes(widths[width]) < step::head_memory_bytes) {
         ++segment.stages;
         while (segment.slots > 1 && bytes(segment.slots) > room)
@@ -301,7 +333,6 @@ void SegmentBuilder::settle(bool counted) {
         record.first_block = static_cast<std::uint8_t>((kernel_.blocks_ - items % kernel_.blocks_) % kernel_.blocks_);
         first_warp = (first_warp + step::consumer_warps / 4 + 1) % step::consumer_warps;
         items += pieces_of(product.target.matrix->outputs()) * turns;
-        record.whole = !counted && !record.accumulate && !record.vector && !record.scale.squares;
         if (counted) {
             record.ready = kernel_.take_counts(pieces_of(product.target.matrix->outputs()));
             counted_[product.target.out] = record.ready;
@@ -337,7 +368,7 @@ RowScale SegmentBuilder::scale_of(const std::byte* operand) const {
 }
 
 std::vector<Parts> SegmentBuilder::multiply(const std::byte* operand, std::span<const CudaMatrix* const> matrices,
-                                            std::span<float* const> bases) {
+                                            std::span<float* const> wide_results) {
     // An operand that was made of all of the last product's parts says, piece by piece, that it is there. Else all wait.
     const auto made = made_.find(operand);
     std::uint32_t* const ready =
@@ -348,16 +379,19 @@ std::vector<Parts> SegmentBuilder::multiply(const std::byte* operand, std::span<
         key.push_back(product_of(matrix));
     const StepKernel::Deal& deal = kernel_.deals_.at(key);
     std::vector<Parts> all;
-    std::byte* room = kernel_.parts_->data() + (turns_++ % 2) * kernel_.parts_bytes_;
+    const StepKernel::PartsRoom& parts_room = marked(segment_.rows) ? kernel_.marked_parts_ : kernel_.parts_;
+    std::byte* room = parts_room.memory->data() + (turns_++ % 2) * parts_room.bytes;
     for (std::size_t i = 0; i < matrices.size(); ++i) {
         const PackedCudaMatrix& matrix = packed(matrices[i]);
-        Parts parts{bases[i], nullptr, deal.groups[i], kernel_.take_counts(key[i].groups())};
-        if (!parts.base) {
-            parts.base = reinterpret_cast<float*>(room);
-            room += base_bytes(segment_.rows, matrix.outputs());
-        }
-        parts.extra = reinterpret_cast<float*>(room);
-        room += extra_bytes(segment_.rows, kernel_.blocks_);
+        Parts parts;
+        parts.base = room;
+        parts.wide = wide_results[i];
+        room += part_bytes(segment_.rows, parts.wide ? kernel_.blocks_ : key[i].groups());
+        parts.extra = room;
+        room += part_bytes(segment_.rows, kernel_.blocks_);
+        parts.groups = deal.groups[i];
+        parts.index = kernel_.take_mark();
+        if (!marked(segment_.rows)) parts.done = kernel_.take_counts(key[i].groups());
         Record record;
         record.work = Work::multiply;
         record.form = matrix.form();
@@ -369,6 +403,7 @@ std::vector<Parts> SegmentBuilder::multiply(const std::byte* operand, std::span<
         record.weights = matrix.units_at();
         record.shares = deal.shares[i];
         record.operand = const_cast<std::byte*>(operand);
+        record.out = wide_results[i];
         record.ready = ready;
         record.whole_piece = ready ? made->second.whole_piece : 0;
         record.product = static_cast<std::uint8_t>(products_++);
@@ -383,10 +418,11 @@ bool SegmentBuilder::norm_in_finish(const NormOperation& o) {
     if (o.add || unfinished_.size() != 1 || unfinished_.front().target.out != o.x.data) return false;
     Record record = finish(unfinished_.front(), Work::finish);
     unfinished_.clear();
-    auto* const all = reinterpret_cast<float*>(kernel_.exchange_->data() + squares_at);
-    record.squares = all + static_cast<std::size_t>(scales_++ % squares_turns) * squares_floats;
+    auto* const all = reinterpret_cast<Word*>(kernel_.exchange_->data() + squares_at);
+    record.squares = all + static_cast<std::size_t>(scales_++ % turns) * squares_floats;
+    record.index = kernel_.take_mark();
     record.weight = o.weight;
-    make_operand(record, o.out, {record.squares, static_cast<std::int32_t>(o.x.width), o.epsilon});
+    make_operand(record, o.out, {record.squares, record.index, static_cast<std::int32_t>(o.x.width), o.epsilon});
     append(record);
     return true;
 }
@@ -434,13 +470,13 @@ void SegmentBuilder::project(const ProjectOperation& o) {
     const std::byte* const operand = operand_of(o.x);
     settle();
     std::vector<const CudaMatrix*> matrices;
-    std::vector<float*> bases;
+    std::vector<float*> wide_results;
     for (std::size_t i = 0; i < o.count; ++i) {
         operands_.written(o.targets[i].out);
         matrices.push_back(o.targets[i].matrix);
-        bases.push_back(o.targets[i].accumulate ? nullptr : o.targets[i].out);
+        wide_results.push_back(is_wide(o.targets[i], kernel_.blocks_) ? o.targets[i].out : nullptr);
     }
-    const std::vector<Parts> parts = multiply(operand, matrices, bases);
+    const std::vector<Parts> parts = multiply(operand, matrices, wide_results);
     for (std::size_t i = 0; i < o.count; ++i)
         unfinished_.push_back({parts[i], o.targets[i], scale_of(operand)});
 }
@@ -451,8 +487,7 @@ void SegmentBuilder::gated(const GatedOperation& o) {
     settle();
     counted_.clear();
     const std::array matrices{o.gate, o.up};
-    const std::array<float*, 2> bases{};
-    const std::vector<Parts> parts = multiply(operand, matrices, bases);
+    const std::vector<Parts> parts = multiply(operand, matrices, std::array<float*, 2>{});
     Record record;
     record.work = Work::gate;
     record.activation = o.activation;
@@ -464,15 +499,36 @@ void SegmentBuilder::gated(const GatedOperation& o) {
     append(record);
 }
 
-// One sequence's heads, which wait for what the products before have left.
-void SegmentBuilder::delta_net(const DeltaNetOperation& o, bool f32_wanted) {
-    const DeltaNetArgs& args = o.args;
-    make_room(1, 0);
-    if (layers_ == most_layers) launch();
-    settle(true);
+HeadsRecord SegmentBuilder::heads_of(const DeltaNetArgs& args) const {
     HeadsRecord heads;
     heads.layer = delta::make_params(args, block_.state(), block_.sequences(), block_.rows());
     heads.rows = segment_.rows;
+    heads.layer.saves = reinterpret_cast<float*>(kernel_.saves_->data());
+    return heads;
+}
+
+void SegmentBuilder::replay(const DeltaNetOperation& o) {
+    if (replayed_ == o.args.cache.state) return;
+    make_room(1, 0);
+    if (by_rows_) border(); // blocks that share rows part there
+    if (layers_ == most_layers) launch();
+    replayed_ = o.args.cache.state;
+    Record record;
+    record.work = Work::replay;
+    record.product = static_cast<std::uint8_t>(layers_);
+    segment_.heads[layers_++] = heads_of(o.args);
+    append(record);
+}
+
+// One sequence's heads, which wait for what the products before have left.
+void SegmentBuilder::delta_net(const DeltaNetOperation& o, bool f32_wanted) {
+    const DeltaNetArgs& args = o.args;
+    replay(o);
+    replayed_ = nullptr;
+    make_room(1, 0);
+    if (layers_ == most_layers) launch();
+    settle(true);
+    HeadsRecord heads = heads_of(args);
     const auto counts_of = [&](Tensor x) {
         const auto known = counted_.find(x.data);
         return known == counted_.end() ? nullptr : known->second;
@@ -495,7 +551,6 @@ void SegmentBuilder::delta_net(const DeltaNetOperation& o, bool f32_wanted) {
     heads.layer.operand = record.operand;
     heads.layer.operand_rows = segment_.rows;
     heads.layer.write_out = f32_wanted;
-    heads.layer.saves = reinterpret_cast<float*>(kernel_.saves_->data());
     segment_.heads[layers_++] = heads;
     append(record);
 }

@@ -37,8 +37,15 @@ public:
     static std::size_t counts_of(const Operation& operation);
     // Whether planning has moved memory that launches before point to; asked once.
     bool moved() { return std::exchange(moved_, false); }
+    // Before each step; number: of the last one, becomes this one's.
+    Status begin_step(std::uint32_t& number);
     // Before a program's first launch.
     void begin_program();
+    // What a step of these operations takes of the marks there are.
+    static std::size_t marks_of(const Operation& operation);
+    static constexpr std::size_t most_marks = std::size_t{1} << mark_bits;
+    // Whether the operation has a product whose results are written without a record of their own.
+    bool wide(const Operation& operation) const;
 
     int blocks() const { return blocks_; }
 
@@ -50,6 +57,10 @@ private:
         std::vector<const GroupParts*> groups;
     };
     using Products = std::vector<StepProduct>;
+    struct PartsRoom {
+        std::unique_ptr<Buffer> memory; // twice `bytes`: of the parts of an operation
+        std::size_t bytes = 0;
+    };
     struct Less {
         bool operator()(const Products& a, const Products& b) const;
     };
@@ -57,16 +68,19 @@ private:
     StepKernel(const Card& card, Memory& memory, cudaStream_t stream)
         : memory_(memory), stream_(stream), blocks_(card.processors) {}
     Status plan_products(const Products& products);
-    Status plan_parts(std::size_t bytes);
+    Status plan_parts(PartsRoom& room, std::size_t bytes);
+    Status clear(const std::unique_ptr<Buffer>& buffer) const;
     Status replace(std::unique_ptr<Buffer>& buffer, std::size_t bytes);
     void launch(StepSegment& segment) const;
     std::uint32_t* take_counts(int count) const;
+    std::uint32_t take_mark() const;
 
     Memory& memory_;
     cudaStream_t stream_;
     int blocks_, shared_room_ = 0; // bytes that a block's rings may take
-    std::unique_ptr<Buffer> exchange_, parts_, counts_, saves_;
-    std::size_t parts_bytes_ = 0;         // of the parts of an operation; there is room for two
+    std::unique_ptr<Buffer> exchange_, counts_, saves_;
+    PartsRoom parts_, marked_parts_;       // words have memory of their own: a float may look like any mark
+    mutable std::uint32_t marks_used_ = 0; // of this step
     mutable std::size_t counts_used_ = 0; // by the launches of this program so far
     std::map<Products, Deal, Less> deals_;
     std::unordered_map<const CudaMatrix*, float> scales_;
@@ -79,9 +93,12 @@ public:
     SegmentBuilder(const StepKernel& kernel, Operands& operands, const StepBlock& block, std::size_t rows)
         : kernel_(kernel), operands_(operands), block_(block) {
         segment_.rows = static_cast<std::uint32_t>(rows);
+        segment_.step = block.state();
     }
     // f32_wanted: whether somebody reads what the operation writes as f32. here_only: whether all who read it are added, too.
     void add(const Operation& operation, bool f32_wanted, bool here_only);
+    // What can be done of a layer before the products that make its inputs are added.
+    void replay(const DeltaNetOperation& operation);
     // Runs what was added.
     void launch();
 
@@ -103,6 +120,7 @@ private:
     void project(const ProjectOperation& operation);
     void gated(const GatedOperation& operation);
     void delta_net(const DeltaNetOperation& operation, bool f32_wanted);
+    HeadsRecord heads_of(const DeltaNetArgs& args) const;
 
     Record& append(const Record& record);
     std::byte* make_operand(Record& record, Tensor x, RowScale scale);
@@ -111,9 +129,9 @@ private:
     void make_room(int records, int products);
     const std::byte* operand_of(Tensor x);
     Record finish(const Unfinished& product, Work work) const;
-    // Over one operand. bases: where first parts go; none: memory of its own.
+    // Over one operand. wide_results: of products with more groups than blocks, where whole sums go.
     std::vector<Parts> multiply(const std::byte* operand, std::span<const CudaMatrix* const> matrices,
-                                std::span<float* const> bases);
+                                std::span<float* const> wide_results);
     RowScale scale_of(const std::byte* operand) const;
 
     const StepKernel& kernel_;
@@ -123,6 +141,7 @@ private:
     int products_ = 0, turns_ = 0; // of this launch; turns: times that parts were given room
     std::unordered_map<const std::byte*, Made> made_;
     std::unordered_map<const float*, std::uint32_t*> counted_; // results whose pieces are counted, of this launch
+    const void* replayed_ = nullptr;                           // the state of the layer whose accepted rows are folded in already
     int layers_ = 0;
     int scales_ = 0; // sums of squares given room, in turns
     std::vector<Unfinished> unfinished_;

@@ -17,8 +17,14 @@
                           // crossed
 #define STEP_TRACE(at)                                                                                                 \
     if (s.trace && threadIdx.x == 0) s.trace[blockIdx.x * trace_points + (at)] = clock64()
+#define STEP_TRACE_TIME(at)                                                               \
+    if (s.trace && threadIdx.x == 0)                                                      \
+    asm volatile("{.reg .b64 t; mov.u64 t, %%globaltimer; st.global.b64 [%0], t;}" ::"l"( \
+                     s.trace + blockIdx.x * trace_points + 2 * most_records + 1 + (at))   \
+                 : "memory")
 #else
 #define STEP_TRACE(at)
+#define STEP_TRACE_TIME(at)
 #endif
 
 namespace lucebox::compute::cuda::step {
@@ -44,6 +50,7 @@ __device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& s
                                                int lane) {
     Ring ring, arrived; // where the next copy goes; the oldest copy that may still be under way
     int under_way = 0;
+    const std::uint64_t once = ptx::policy_read_once();
     for (int i = 0; i < s.count; ++i) {
         const Record& r = s.record[i];
         if (r.work != Work::multiply) continue;
@@ -66,7 +73,7 @@ __device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& s
                 const std::uint32_t full = ptx::shared_address(&shared.full[lane][ring.at]);
                 ptx::barrier_expect(full, bytes);
                 ptx::bulk_copy(ptx::shared_address(memory + place.slots + (lane * s.slots + ring.at) * s.slot_bytes),
-                               from, bytes, full);
+                               from, bytes, full, once);
                 ring.advance(s.slots);
                 ++under_way;
             }
@@ -142,14 +149,27 @@ __device__ __forceinline__ void stream_activations(const StepSegment& s, Barrier
                 if (++unit == r.units) unit = 0;
             }
         }
-        if (r.work == Work::heads) ++layers;
+        if (r.work == Work::heads || r.work == Work::replay) ++layers;
         if (r.sync) ++borders;
     }
 }
 
+// A warp that multiplies. Between products its state lies in shared memory: what is kept in registers meanwhile, the
+// compiler spills in the loops of the products, too.
 struct Consumer {
     Ring weights, stages;
     int warpgroup, warp, lane; // warp: of the warpgroup
+
+    __device__ __forceinline__ explicit Consumer(const Barriers& shared) {
+        const int thread = own_thread(), own = __shfl_sync(~0u, thread / 32, 0);
+        warpgroup = own / 4, warp = own % 4, lane = thread % 32;
+        weights = shared.rings[own].weights, stages = shared.rings[own].stages;
+    }
+    __device__ __forceinline__ void keep(Barriers& shared) const {
+        __syncwarp();
+        if (lane == 0) shared.rings[4 * warpgroup + warp] = {weights, stages};
+        __syncwarp();
+    }
 };
 
 // What is done with a block of a tile's weights, 64 inputs as f16: four steps of 16 inputs. sums += weights x activations
@@ -247,33 +267,54 @@ __device__ __forceinline__ void multiply_tile(const StepSegment& s, const Record
 // A tile's part of a sum, as true values. sums[4 j + i] of a thread: output 16 warp + lane / 4 + 8 (i / 2) of the tile,
 // row 8 j + 2 (lane % 4) + i % 2.
 template <int n>
-__device__ __forceinline__ void store_part(const StepSegment& s, const Record& r, const Consumer& me, int tile,
-                                           std::uint16_t slot, const float (&sums)[n / 2]) {
+__device__ __forceinline__ void store_part(const StepSegment& s, const Record& r, const Consumer& me, std::uint32_t marks,
+                                           int tile, std::uint16_t slot, const float (&sums)[n / 2]) {
     if (tile >= r.tiles) return;
     const float factor = 1.0f / (r.number * operand_scale); // of powers of two: exact
-    const int within = me.warp * 16 + me.lane / 4;
-    const bool base = slot == base_slot;
-    const int output = tile * 64 + within;
-    float* const to = base ? r.parts.base + output
-                           : r.parts.extra + static_cast<std::size_t>(slot) * s.rows * group_outputs +
-                                 tile % group_tiles * 64 + within;
-    const std::size_t stride = base ? static_cast<std::size_t>(r.outputs) : group_outputs;
+    const int group = tile / group_tiles;
+    const auto place = static_cast<std::size_t>(slot != base_slot ? slot : r.parts.wide ? blockIdx.x
+                                                                                        : group);
+    Part<n>* const to = reinterpret_cast<Part<n>*>(slot == base_slot ? r.parts.base : r.parts.extra) +
+                        place * s.rows * group_outputs + tile % group_tiles * 64 + me.warp * 16 + me.lane / 4;
+    const std::uint32_t mark = marks | r.parts.index;
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-        if (base && output + 8 * i >= r.outputs) continue;
+    for (int i = 0; i < 2; ++i)
 #pragma unroll
         for (int j = 0; j < n / 8; ++j)
 #pragma unroll
             for (int e = 0; e < 2; ++e) {
                 const std::uint32_t row = static_cast<std::uint32_t>(8 * j + 2 * (me.lane % 4) + e);
-                if (row < s.rows) to[row * stride + 8 * i] = sums[4 * j + 2 * i + e] * factor;
+                if (row >= s.rows) continue;
+                if constexpr (marks_parts<n>)
+                    ptx::store_word(to + row * group_outputs + 8 * i, marked(sums[4 * j + 2 * i + e] * factor, mark));
+                else
+                    to[row * group_outputs + 8 * i] = sums[4 * j + 2 * i + e] * factor;
             }
-    }
+}
+
+// Of a wide product, a tile's whole sums: the result.
+template <int n>
+__device__ __forceinline__ void store_result(const StepSegment& s, const Record& r, const Consumer& me, int tile,
+                                             const float (&sums)[n / 2]) {
+    if (tile >= r.tiles) return;
+    const float factor = 1.0f / (r.number * operand_scale);
+    const int output = tile * 64 + me.warp * 16 + me.lane / 4;
+#pragma unroll
+    for (int j = 0; j < n / 8; ++j)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+            const std::uint32_t row = static_cast<std::uint32_t>(8 * j + 2 * (me.lane % 4) + e);
+#pragma unroll
+            for (int i = 0; i < 2; ++i)
+                if (row < s.rows && output + 8 * i < r.outputs)
+                    r.out[row * static_cast<std::size_t>(r.outputs) + output + 8 * i] = sums[4 * j + 2 * i + e] * factor;
+        }
 }
 
 template <int n>
-__device__ __forceinline__ void multiply(const StepSegment& s, const Record& r, Barriers& shared, const Place<n>& place,
-                                         Consumer& me) {
+__device__ __forceinline__ void multiply(const StepSegment& s, const Record& r, Barriers& shared) {
+    Consumer me(shared);
+    const Place<n> place(s);
     const Share share = shared.share[r.product];
     const int group = static_cast<int>(share.first) / r.units;
     int unit = static_cast<int>(share.first) - group * r.units, tile = group * group_tiles + me.warpgroup;
@@ -300,31 +341,36 @@ __device__ __forceinline__ void multiply(const StepSegment& s, const Record& r, 
             LUCEBOX_FORM(f32)
 #undef LUCEBOX_FORM
         }
-        store_part<n>(s, r, me, tile, slot, sums);
-        count<consumer_warps>(r.parts.done + tile / group_tiles);
+        if (r.parts.wide && units == r.units)
+            store_result<n>(s, r, me, tile, sums);
+        else
+            store_part<n>(s, r, me, shared.marks, tile, slot, sums);
+        if constexpr (!marks_parts<n>) count<consumer_warps>(r.parts.done + tile / group_tiles);
         left -= units, unit = 0, slot = base_slot, tile += group_tiles;
     }
+    me.keep(shared);
 }
 
 // The records from `i` on that go row by row, up to the border behind them: those of one row after the other.
-__device__ __forceinline__ int run_rows(const StepSegment& s, int i) {
+template <int n>
+__device__ __forceinline__ int run_rows(const StepSegment& s, std::uint32_t marks, int i) {
     int end = i;
     while (!s.record[end].sync)
         ++end;
     const int width = s.record[i].outputs, whole = consumer_warps * piece_outputs;
     RowPlace place;
-    place.rows = s.rows;
+    place.rows = s.rows, place.marks = marks;
     place.slices = max(1, min(static_cast<int>(gridDim.x / s.rows), (width + whole - 1) / whole));
     place.warp = own_thread() / 32, place.lane = own_thread() % 32;
     const int seats = place.slices * static_cast<int>(s.rows);
     for (int seat = static_cast<int>(blockIdx.x); seat < seats; seat += static_cast<int>(gridDim.x)) {
         place.row = static_cast<std::uint32_t>(seat / place.slices), place.slice = seat % place.slices;
         RowExchange exchange{s.sums, s.counts};
-        KeptRow kept;
+        KeptRow kept{};
         for (int k = i; k <= end; ++k) {
             const Record& r = s.record[k];
             if (r.work == Work::finish_row) {
-                finish_row(r, place, kept);
+                finish_row<Part<n>>(r, place, kept);
                 continue;
             }
             norm_row(r, place, kept, exchange);
@@ -352,6 +398,7 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
         shared.borders = shared.layers = 0;
         ptx::barrier_init_fence();
     }
+    if (warp < consumer_warps && lane == 0) shared.rings[warp] = {};
     if (warp == consumer_warps)
         for (int i = lane; i < s.count; i += 32)
             if (s.record[i].work == Work::multiply) shared.share[s.record[i].product] = s.record[i].shares[blockIdx.x];
@@ -367,22 +414,27 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
     } else {
         take_registers<consumer_registers>();
         ptx::wait_for_dependencies();
-        if (threadIdx.x == 0) shared.target = __ldcg(s.arrivals + 1);
-        Consumer me{{}, {}, warp / 4, warp % 4, lane};
+        if (threadIdx.x == 0) shared.target = __ldcg(s.arrivals + 1), shared.marks = marks_of(s.step);
+        sync_consumers();
         STEP_TRACE(0);
+        STEP_TRACE_TIME(0);
         for (int i = 0; i < s.count; ++i) {
             const Record& r = s.record[i];
             switch (r.work) {
-            case Work::multiply: multiply<n>(s, r, shared, place, me); break;
-            case Work::finish: finish(r, s.rows); break;
-            case Work::gate: gate(r, s.rows); break;
+            case Work::multiply: multiply<n>(s, r, shared); break;
+            case Work::finish: finish<n>(r, s.rows, shared.marks); break;
+            case Work::gate: gate<n>(r, s.rows, shared.marks); break;
             case Work::convert: convert(r, s.rows); break;
+            case Work::replay:
             case Work::heads:
-                walk_heads(r, s.heads[r.product], memory + place.stages);
+                if (r.work == Work::replay)
+                    replay_heads(r, s.heads[r.product], memory + place.stages);
+                else
+                    walk_heads(r, s.heads[r.product], memory + place.stages);
                 sync_consumers();
                 if (threadIdx.x == 0) store_shared_release(&shared.layers, shared.layers + 1);
                 break;
-            default: i = run_rows(s, i); break;
+            default: i = run_rows<n>(s, shared.marks, i); break;
             }
             STEP_TRACE(1 + 2 * i);
             if (s.record[i].sync) cross_border(s.arrivals, shared);
@@ -390,6 +442,7 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
                 s.counts[threadIdx.x] = 0;
             STEP_TRACE(2 + 2 * i);
         }
+        STEP_TRACE_TIME(1);
         // Every block has read where the count began, if this one is past a border.
         if (blockIdx.x == 0 && threadIdx.x == 0 && shared.borders > 0) s.arrivals[1] = shared.target;
     }

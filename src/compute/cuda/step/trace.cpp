@@ -23,7 +23,7 @@ struct Sum {
 };
 
 std::string name_of(const StepSegment& segment, const Record& record) {
-    constexpr const char* works[]{"multiply", "finish", "gate", "convert", "heads", "finish_row", "norm", "add_norm"};
+    constexpr const char* works[]{"multiply", "finish", "gate", "convert", "replay", "heads", "finish_row", "norm", "add_norm"};
     return fmt::format("{:>2} rows  {:<10}{:>7} outputs{:>5} units  form {:>2}{}", segment.rows,
                        works[static_cast<int>(record.work)], record.outputs, record.units,
                        static_cast<int>(record.form), record.sync ? "  border" : "");
@@ -53,6 +53,19 @@ StepTrace::~StepTrace() {
     cudaDeviceSynchronize();
     std::vector<long long> clocks(segments_.size() * most_blocks * trace_points);
     cudaMemcpy(clocks.data(), clocks_->data(), clocks.size() * sizeof(long long), cudaMemcpyDeviceToHost);
+    // When launches ran, as their blocks saw it: nanoseconds.
+    double before = 0;
+    for (std::size_t l = 0; l < segments_.size(); ++l) {
+        double first = 1e30, last_first = 0, first_end = 1e30, end = 0;
+        for (int block = 0; block < blocks_; ++block) {
+            const long long* const at = &clocks[(l * most_blocks + static_cast<std::size_t>(block)) * trace_points + 2 * most_records + 1];
+            first = std::min(first, static_cast<double>(at[0])), last_first = std::max(last_first, static_cast<double>(at[0]));
+            first_end = std::min(first_end, static_cast<double>(at[1])), end = std::max(end, static_cast<double>(at[1]));
+        }
+        fmt::print(stderr, "launch {:>3}  {:>2} rows {:>3} records  begins {:>8.1f} us behind the one before (blocks within {:.1f}), takes {:>8.1f} us (blocks end within {:.1f})\n",
+                   l, segments_[l].rows, segments_[l].count, (first - before) / 1e3, (last_first - first) / 1e3, (end - first) / 1e3, (end - first_end) / 1e3);
+        before = end;
+    }
     std::map<std::string, Sum> sums;
     for (std::size_t l = 0; l < segments_.size(); ++l) {
         const StepSegment& segment = segments_[l];
