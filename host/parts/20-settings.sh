@@ -191,7 +191,8 @@ config_command() {
     get) if [ $# -eq 0 ]; then config_list; else config_get "$@"; fi ;;
     set) config_set "$@" ;;
     unset) config_unset "$@" ;;
-    *) usage_error "config has no action $action" 'lucebox config [list|get KEY|set KEY=VALUE|unset KEY|path|edit|reset|restore]' ;;
+    import) config_import "$@" ;;
+    *) usage_error "config has no action $action" 'lucebox config [list|get KEY|set KEY=VALUE|unset KEY|import FILE|path|edit|reset|restore]' ;;
     esac
 }
 
@@ -269,6 +270,23 @@ config_unset() {
             forward_config unset "$key"
         fi
     done
+}
+
+# The settings of an earlier version's config.env. The program reads it, and knows what became of each; here it is only made visible to it.
+config_import() {
+    local word file=
+    local -a words=()
+    for word in "$@"; do
+        if [[ $word != --* ]]; then
+            [ -z "$file" ] || usage_error 'config import needs one file' 'lucebox config import ~/.lucebox/config.env'
+            [ -r "$word" ] || die "$word cannot be read" 'lucebox config import ~/.lucebox/config.env'
+            word=$(readlink -f "$word") file=$word
+        fi
+        words+=("$word")
+    done
+    [ -n "$file" ] || usage_error 'config import needs one file' 'lucebox config import ~/.lucebox/config.env'
+    run_in_image config import "${words[@]}"
+    if unit_active; then hint 'lucebox restart makes the service use it'; fi
 }
 
 # Keys this wrapper doesn't know belong to the program in the image, which checks them.

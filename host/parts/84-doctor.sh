@@ -118,6 +118,9 @@ doctor_container() {
 }
 
 doctor_host() {
+    if [ -e "$LUCEBOX_HOME/config.env" ]; then
+        finding "$LUCEBOX_HOME/config.env is of an earlier version" 'It is not read any more.' "lucebox config import $LUCEBOX_HOME/config.env, then delete it"
+    fi
     if have getenforce && [ "$(getenforce 2>/dev/null)" = Enforcing ]; then
         finding 'SELinux is enforcing' 'Containers may not read folders that are not labelled for them.' \
             'this wrapper passes label=disable; with docker run of your own add :z to the model folder'

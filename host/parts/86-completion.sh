@@ -15,7 +15,7 @@ _lucebox() {
     check) COMPREPLY=(\$(compgen -W '--json --deep' -- "\$word")) ;;
     serve | print-run) COMPREPLY=(\$(compgen -W '--lan --cpu --gpus --port --model' -- "\$word")) ;;
     update) COMPREPLY=(\$(compgen -W '--check --rollback' -- "\$word")) ;;
-    config) COMPREPLY=(\$(compgen -W 'list get set unset path edit reset restore $(setting_keys | tr '\n' ' ')' -- "\$word")) ;;
+    config) COMPREPLY=(\$(compgen -W 'list get set unset import path edit reset restore $(setting_keys | tr '\n' ' ')' -- "\$word")) ;;
     models) COMPREPLY=(\$(compgen -W '$MODEL_ACTIONS' -- "\$word")) ;;
     autotune) COMPREPLY=(\$(compgen -W '$AUTOTUNE_OPTIONS' -- "\$word")) ;;
     connect) COMPREPLY=(\$(compgen -W '$CLIENTS' -- "\$word")) ;;
@@ -39,7 +39,7 @@ _lucebox() {
     check) compadd -- --json --deep ;;
     serve | print-run) compadd -- --lan --cpu --gpus --port --model ;;
     update) compadd -- --check --rollback ;;
-    config) compadd -- list get set unset path edit reset restore $(setting_keys | tr '\n' ' ') ;;
+    config) compadd -- list get set unset import path edit reset restore $(setting_keys | tr '\n' ' ') ;;
     models) compadd -- $MODEL_ACTIONS ;;
     autotune) compadd -- $AUTOTUNE_OPTIONS ;;
     connect) compadd -- $CLIENTS ;;
@@ -57,7 +57,7 @@ complete -c lucebox -n __fish_use_subcommand -a '$COMMANDS'
 complete -c lucebox -n '__fish_seen_subcommand_from check' -a '--json --deep'
 complete -c lucebox -n '__fish_seen_subcommand_from serve print-run' -a '--lan --cpu --gpus --port --model'
 complete -c lucebox -n '__fish_seen_subcommand_from update' -a '--check --rollback'
-complete -c lucebox -n '__fish_seen_subcommand_from config' -a 'list get set unset path edit reset restore $(setting_keys | tr '\n' ' ')'
+complete -c lucebox -n '__fish_seen_subcommand_from config' -a 'list get set unset import path edit reset restore $(setting_keys | tr '\n' ' ')'
 complete -c lucebox -n '__fish_seen_subcommand_from models' -a '$MODEL_ACTIONS'
 complete -c lucebox -n '__fish_seen_subcommand_from autotune' -a '$AUTOTUNE_OPTIONS'
 complete -c lucebox -n '__fish_seen_subcommand_from connect' -a '$CLIENTS'

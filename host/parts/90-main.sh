@@ -18,7 +18,7 @@ lucebox: a local LLM server in a container
   claude [-- ARGUMENT...]     Claude Code with the running server behind it
   top                         watch what the running server does
 
-  config [list|get KEY|set KEY=VALUE|unset KEY|path|edit|reset|restore]
+  config [list|get KEY|set KEY=VALUE|unset KEY|import FILE|path|edit|reset|restore]
   update [--check|--rollback] renew this wrapper
   doctor [--bundle]           look for the usual causes of trouble
   completion bash|zsh|fish

@@ -35,7 +35,7 @@ Status config(const Invocation& invocation) {
     const std::span<const std::string> operands = invocation.operands;
     if (operands.size() > 1 && operands.front() == "get") return get(invocation, operands.subspan(1));
     if (!operands.empty() && operands.front() != "list" && operands.front() != "get") {
-        return Error{ErrorKind::usage, fmt::format("config has no action {}", operands.front()), "list, get, set, unset, path, edit, reset and restore are known"};
+        return Error{ErrorKind::usage, fmt::format("config has no action {}", operands.front()), "list, get, set, unset, import, path, edit, reset and restore are known"};
     }
     if (invocation.options.boolean("json")) {
         nlohmann::ordered_json json = nlohmann::ordered_json::object();

@@ -57,25 +57,6 @@ Result<const OptionSpec*> option_of_key(std::string key) {
     return Error{ErrorKind::usage, fmt::format("there is no key {}", key), near.empty() ? "`lucebox config` lists every key" : fmt::format("did you mean {}?", near)};
 }
 
-// The value as TOML has it.
-std::string literal_of(const Options::Value& value, const std::string& text) {
-    if (const bool* truth = std::get_if<bool>(&value)) return *truth ? "true" : "false";
-    if (std::holds_alternative<std::int64_t>(value) && std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || c == '-'; })) return text;
-    if (const double* number = std::get_if<double>(&value)) return fmt::format("{}", *number);
-    if (const auto* list = std::get_if<std::vector<std::string>>(&value)) {
-        std::string out;
-        for (const std::string& item : *list) out += (out.empty() ? "" : ", ") + toml_string(item);
-        return fmt::format("[{}]", out);
-    }
-    return toml_string(text);
-}
-
-Result<std::string> current_text(const std::filesystem::path& path) {
-    std::error_code error;
-    if (!std::filesystem::exists(path, error)) return std::string();
-    return read_text_file(path, most_bytes);
-}
-
 // The two files have the same permissions: either may hold a key.
 Status write(const std::filesystem::path& path, const std::string& text, const std::filesystem::path& like = {}) {
     std::error_code error;
@@ -93,7 +74,7 @@ Result<std::string> with(const std::string& text, const OptionSpec& spec, const 
 
 Status set_values(std::span<const std::string> pairs, const std::filesystem::path& path, const Environment& environment) {
     if (pairs.empty()) return Error{ErrorKind::usage, "config set needs KEY=VALUE", "lucebox config set port=9000"};
-    LUCEBOX_TRY(std::string changed, current_text(path));
+    LUCEBOX_TRY(std::string changed, config_text(path));
     std::string told;
     for (const std::string& pair : pairs) {
         const std::size_t equals = pair.find('=');
@@ -102,7 +83,7 @@ Status set_values(std::span<const std::string> pairs, const std::filesystem::pat
         const std::string text = pair.substr(equals + 1);
         if (text.empty()) return Error{ErrorKind::usage, fmt::format("{} has no value", pair), fmt::format("to go back to the default: lucebox config unset {}", pair.substr(0, equals))};
         LUCEBOX_TRY(const Options::Value value, parse_option({spec, text, OptionOrigin::flag, pair.substr(0, equals)}, environment));
-        LUCEBOX_TRY(changed, with(changed, *spec, literal_of(value, text)));
+        LUCEBOX_TRY(changed, with(changed, *spec, config_literal(value, text)));
         told += fmt::format("{} = {} ({})\n", file_key(*spec), spec->secret ? "********" : text, path.string());
     }
     LUCEBOX_CHECK(write(path, changed));
@@ -112,7 +93,7 @@ Status set_values(std::span<const std::string> pairs, const std::filesystem::pat
 
 Status unset_values(std::span<const std::string> keys, const std::filesystem::path& path) {
     if (keys.empty()) return Error{ErrorKind::usage, "config unset needs a key", "lucebox config unset port"};
-    LUCEBOX_TRY(const std::string text, current_text(path));
+    LUCEBOX_TRY(const std::string text, config_text(path));
     std::string changed = text, told;
     for (const std::string& key : keys) {
         LUCEBOX_TRY(const OptionSpec* spec, option_of_key(key));
@@ -138,7 +119,7 @@ Status restore(const std::filesystem::path& path) {
     const auto previous = previous_of(path);
     std::error_code error;
     if (!std::filesystem::exists(previous, error)) return Error{ErrorKind::not_found, "there is no earlier configuration", "a sweep and `config reset` leave one"};
-    LUCEBOX_TRY(const std::string now, current_text(path));
+    LUCEBOX_TRY(const std::string now, config_text(path));
     LUCEBOX_TRY(const std::string before, read_text_file(previous, most_bytes));
     LUCEBOX_CHECK(write(path, before, previous));
     LUCEBOX_CHECK(write(previous, now));
@@ -170,6 +151,36 @@ Status edit(const std::filesystem::path& path, const Environment& environment) {
 }
 
 } // namespace
+
+std::string config_literal(const Options::Value& value, const std::string& text) {
+    if (const bool* truth = std::get_if<bool>(&value)) return *truth ? "true" : "false";
+    if (std::holds_alternative<std::int64_t>(value) && std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || c == '-'; })) return text;
+    if (const double* number = std::get_if<double>(&value)) return fmt::format("{}", *number);
+    if (const auto* list = std::get_if<std::vector<std::string>>(&value)) {
+        std::string out;
+        for (const std::string& item : *list) out += (out.empty() ? "" : ", ") + toml_string(item);
+        return fmt::format("[{}]", out);
+    }
+    return toml_string(text);
+}
+
+Result<std::string> config_text(const std::filesystem::path& path) {
+    std::error_code error;
+    if (!std::filesystem::exists(path, error)) return std::string();
+    return read_text_file(path, most_bytes);
+}
+
+Result<std::string> changed_config(std::string text, std::span<const ConfigChange> changes) {
+    for (const ConfigChange& change : changes) {
+        LUCEBOX_TRY(text, edit_toml(text, change.section, change.key, change.literal));
+    }
+    return text;
+}
+
+Status keep_config(const std::filesystem::path& path, const std::string& before, const std::string& after) {
+    LUCEBOX_CHECK(write(previous_of(path), before, path));
+    return write(path, after);
+}
 
 std::filesystem::path config_path(const Environment& environment) {
     if (const std::string path = variable(environment, "LUCEBOX_CONFIG"); !path.empty()) return path;
@@ -208,16 +219,15 @@ Result<std::vector<OptionSetting>> config_file_settings(const Environment& envir
 
 Result<bool> set_config(std::span<const std::pair<std::string, std::string>> pairs, const Environment& environment) {
     const std::filesystem::path path = config_path(environment);
-    LUCEBOX_TRY(const std::string text, current_text(path));
+    LUCEBOX_TRY(const std::string text, config_text(path));
     std::string changed = text;
     for (const auto& [name, value] : pairs) {
         LUCEBOX_TRY(const OptionSpec* spec, option_of_key(name));
         LUCEBOX_TRY(const Options::Value parsed, parse_option({spec, value, OptionOrigin::flag, name}, environment));
-        LUCEBOX_TRY(changed, with(changed, *spec, literal_of(parsed, value)));
+        LUCEBOX_TRY(changed, with(changed, *spec, config_literal(parsed, value)));
     }
     if (changed == text) return false;
-    LUCEBOX_CHECK(write(previous_of(path), text, path));
-    LUCEBOX_CHECK(write(path, changed));
+    LUCEBOX_CHECK(keep_config(path, text, changed));
     return true;
 }
 

@@ -7,6 +7,7 @@
 #include "base/result.h"
 
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -27,6 +28,18 @@ Status change_config(std::span<const std::string> operands, const Environment& e
 // Sets several options at once, silently: all of them are in the file afterwards, or it is as it was. What was there is kept for
 // `config restore`. False: the file said so already.
 Result<bool> set_config(std::span<const std::pair<std::string, std::string>> pairs, const Environment& environment);
+
+// One key of the file as it shall be.
+struct ConfigChange {
+    std::string section, key;
+    std::optional<std::string> literal; // as TOML has it; none: the key goes
+};
+std::string config_literal(const Options::Value& value, const std::string& text); // of a value that was read from `text`
+
+Result<std::string> config_text(const std::filesystem::path& path); // empty where there is no file
+Result<std::string> changed_config(std::string text, std::span<const ConfigChange> changes);
+// Writes `after` where `before` stood, at once, and keeps `before` for `config restore`.
+Status keep_config(const std::filesystem::path& path, const std::string& before, const std::string& after);
 
 // Whether the file could be changed, before an hour is spent on finding out how.
 Status check_config_writable(const Environment& environment);

@@ -2,6 +2,7 @@
 #include "app/aliases.h"
 #include "app/commands.h"
 #include "app/config_file.h"
+#include "app/config_import.h"
 #include "app/draft.h"
 #include "app/entry.h"
 #include "base/log.h"
@@ -46,6 +47,11 @@ Status dispatch(std::span<const char* const> arguments) {
         return Ok{};
     }
     const Environment environment = process_environment();
+    if (line.command == "config" && !line.operands.empty() && line.operands.front() == "import") {
+        // Without the file's own settings: it may be what has to be repaired.
+        LUCEBOX_TRY(const Options flags, Options::resolve(option_table(), line.flags, environment));
+        return import_config(std::span(line.operands).subspan(1), {flags.boolean("dry-run"), flags.boolean("overwrite"), flags.boolean("json")}, environment);
+    }
     if (line.command == "config" && changes_config(line.operands)) return change_config(line.operands, environment);
     std::vector<std::string> warnings;
     LUCEBOX_TRY(std::vector<OptionSetting> settings, config_file_settings(environment, warnings));

@@ -20,7 +20,7 @@ constexpr std::array commands{
     CommandSpec{"quantize", "IN OUT", "Write a GGUF with smaller weights."},
     CommandSpec{"bench", "[speculation|cycle]",
                 "Measure speed against this machine's memory; or shapes of speculation against plain decoding; or what their steps consist of."},
-    CommandSpec{"config", "[ACTION] [KEY[=VALUE]]...", "Show settings and where they came from (list, get), or change the file (set, unset, path, edit, reset, restore)."},
+    CommandSpec{"config", "[ACTION] [KEY[=VALUE]]...", "Show settings and where they came from (list, get), or change the file (set, unset, import, path, edit, reset, restore)."},
     CommandSpec{"autotune", "", "Say what this machine's GPU can serve, and why; or measure what is fastest on it (--sweep)."},
     CommandSpec{"smoke", "", "Ask a running server what a client would, and say whether it answers as it should."},
     CommandSpec{"connect", "CLIENT", "Show the settings with which claude, codex, opencode, aider or openwebui finds the running server."},
@@ -135,6 +135,8 @@ constexpr std::array options{
     OptionSpec{"shown-url", text, "connect", "", "", "connect", "The server's address as clients see it, where they see another than this command does."},
     OptionSpec{"interval", duration, "top", "1s", "100ms..", "top", "How often it looks."},
     OptionSpec{"once", boolean, "top", "false", "", "top", "Look once, without drawing over it."},
+    OptionSpec{"dry-run", boolean, "import", "false", "", "config", "config import: say what would be written, and write nothing."},
+    OptionSpec{"overwrite", boolean, "import", "false", "", "config", "config import: replace keys that are set, too."},
     OptionSpec{"json", boolean, "output", "false", "", "check models generate tokenize bench config autotune version",
                "Print JSON for programs."},
 };

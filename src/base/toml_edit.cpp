@@ -99,6 +99,17 @@ Result<std::string> edit_toml(std::string_view text, std::string_view section, s
     return result;
 }
 
+Result<std::optional<std::string>> toml_value(std::string_view text, std::string_view section, std::string_view key) {
+    LUCEBOX_TRY(const toml::table table, parsed(text));
+    const auto node = table[section][key];
+    if (!node) return std::optional<std::string>();
+    if (const auto* word = node.as_string()) return std::optional(word->get());
+    if (const auto* truth = node.as_boolean()) return std::optional<std::string>(truth->get() ? "true" : "false");
+    if (const auto* integer = node.as_integer()) return std::optional(fmt::format("{}", integer->get()));
+    if (const auto* number = node.as_floating_point()) return std::optional(fmt::format("{}", number->get()));
+    return std::optional<std::string>("...");
+}
+
 std::string toml_string(std::string_view text) {
     std::string out = "\"";
     for (const char c : text) {

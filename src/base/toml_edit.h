@@ -16,6 +16,9 @@ namespace lucebox {
 Result<std::string> edit_toml(std::string_view text, std::string_view section, std::string_view key,
                               const std::optional<std::string>& literal);
 
+// What [section] says of `key`, as a person would write it; nothing if it says nothing. What is no single value reads as "...".
+Result<std::optional<std::string>> toml_value(std::string_view text, std::string_view section, std::string_view key);
+
 std::string toml_string(std::string_view text); // quoted and escaped
 
 } // namespace lucebox

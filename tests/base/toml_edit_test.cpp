@@ -14,6 +14,19 @@ std::string edited(std::string_view text, std::string_view section, std::string_
     return result ? *result : "error: " + result.error().message;
 }
 
+TEST(TomlEdit, a_value_is_read_as_a_person_would_write_it) {
+    const auto value = [](std::string_view key) {
+        const auto read = toml_value("[a]\nword = \"x \\\" y\"\nyes = true\nnumber = 0x10\nshare = 0.5\nlist = [1]\n[b]\nother = 1\n", "a", key);
+        return read && *read ? **read : "nothing";
+    };
+    EXPECT_EQ(value("word"), "x \" y");
+    EXPECT_EQ(value("yes"), "true");
+    EXPECT_EQ(value("number"), "16");
+    EXPECT_EQ(value("share"), "0.5");
+    EXPECT_EQ(value("list"), "...");
+    EXPECT_EQ(value("other"), "nothing");
+    EXPECT_FALSE(toml_value("[a\n", "a", "word"));
+}
 TEST(TomlEdit, a_value_is_set_where_it_stands) {
     EXPECT_EQ(edited("# mine\n[server]\n# why\nport = 1 # old\nhost = \"a\"\n\n[model]\nx = 1\n", "server", "port", "9000"),
               "# mine\n[server]\n# why\nport = 9000\nhost = \"a\"\n\n[model]\nx = 1\n");

@@ -77,6 +77,16 @@ PYTHON
     lucebox config reset; lucebox config set port=3; lucebox config restore; exits 0; grep -qx 'port = 2' "$FILE"
     lucebox config restore; grep -qx 'port = 3' "$FILE"
 }
+@test "settings of an earlier version: the program reads them, and sees the file alone" {
+    rm "$FAKE/image.missing"; mkdir -p "$HOME/old"; echo 'DFLASH_BUDGET=$(touch '"$HOME"'/executed)' >"$HOME/old/config.env"; cd "$HOME/old"
+    lucebox config import config.env --dry-run
+    exits 0; docker_run; has_words lucebox config import "$HOME/old/config.env" --dry-run
+    has_words --mount "type=bind,source=$HOME/old/config.env,target=$HOME/old/config.env,readonly"
+    [ ! -e "$HOME/executed" ]
+    lucebox config import; exits 2; says 'needs one file'
+    lucebox config import config.env other.env; exits 2; says 'needs one file'
+    lucebox config import nowhere.env; exits 1; says 'nowhere.env cannot be read'
+}
 @test "a link to the file stays one" {
     config '[runtime]' 'port = 1'; mv "$FILE" "$HOME/dotfile"; ln -s "$HOME/dotfile" "$FILE"
     lucebox config set port=2; exits 0; [ -L "$FILE" ]; grep -qx 'port = 2' "$HOME/dotfile"

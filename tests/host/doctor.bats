@@ -26,6 +26,7 @@ finds() { lucebox doctor; exits 1; says "$1"; says '→'; }
 @test "a driver that does not answer" { echo 'Failed to initialize NVML: Unknown Error' >"$FAKE/gpu.error"; finds 'modprobe nvidia'; }
 @test "driver and library differ" { echo 'Driver/library version mismatch' >"$FAKE/gpu.error"; finds reboot; }
 @test "MIG" { gpus '0, U, B, X, 8.0, 40960, 1, 580.10, 0, x, x, Enabled'; finds 'MIG is on'; }
+@test "settings of an earlier version" { mkdir -p "$HOME/.lucebox"; echo 'DFLASH_BUDGET=22' >"$HOME/.lucebox/config.env"; finds 'config.env is of an earlier version'; says 'lucebox config import'; }
 @test "no room for images" {
     sed -i "s|/none|$BATS_TEST_TMPDIR|" "$FAKE/docker.info"; lucebox doctor; exits 0
     printf '#!/bin/sh\necho Filesystem; echo /dev/x 100 90 2097152 90%% /\n' >"$BATS_TEST_TMPDIR/bin/df"; chmod +x "$BATS_TEST_TMPDIR/bin/df"
