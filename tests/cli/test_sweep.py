@@ -74,6 +74,28 @@ class Sweep(Home):
         self.ok("config", "restore")
         self.assertEqual(self.text(), found)
 
+    def test_types_of_the_cache_and_the_next_context_are_tried_where_both_fit_and_nobody_chose(self):
+        words = [*self.words, "--vram", "8", "--json"]
+        out = json.loads(self.ok(*words, timeout=200))
+        short = [each for each in out["sweep"] if each["prompt"] == "short"]
+        self.assertEqual([each["candidate"] for each in short], ["speculation=auto", "speculation=off"])
+        winner = max(short, key=lambda each: each["decode_tokens_per_second"]["median"])["candidate"]
+        long = {each["candidate"]: each["decode_tokens_per_second"] for each in out["sweep"] if each["prompt"] == "long"}
+        self.assertEqual(list(long), [winner, winner + "+cache-type-k=q8_0", winner + "+context=8192"])  # 8192: what the model was trained for
+        kept = winner
+        if long[winner + "+cache-type-k=q8_0"]["min"] > long[winner]["max"]:
+            kept += "+cache-type-k=q8_0"
+        if long[winner + "+context=8192"]["max"] >= long[winner]["min"]:
+            kept += "+context=8192"
+        self.assertEqual(out["fastest"], kept)
+        self.assertEqual([name for name in ("cache-type-k", "context") if json.loads(self.ok("config", "--json"))[name]["origin"] == "file"],
+                         [name for name in ("cache-type-k", "context") if name in kept])
+        self.ok("config", "restore")
+        self.assertEqual(self.text(), BEFORE)
+        self.ok("config", "set", "context=2048", "cache-type-k=f16")
+        out = json.loads(self.ok(*words, timeout=200))
+        self.assertEqual([each["candidate"] for each in out["sweep"]], ["speculation=auto", "speculation=off"])
+
     def test_a_candidate_that_fails_does_not_win_and_none_that_works_changes_nothing(self):
         done = self.lucebox(*self.words, "--candidates", "context=16000000,draft=/nowhere.gguf", "--json", timeout=110)
         self.assertEqual(done.returncode, 69, done.stderr)

@@ -6,6 +6,7 @@
 #include "app/report_file.h"
 #include "app/serving/api_keys.h"
 #include "app/serving/sweep.h"
+#include "app/serving/sweep_memory.h"
 #include "app/serving/tuning.h"
 #include "base/build_info.h"
 #include "compute/gpu_memory.h"
@@ -20,6 +21,8 @@
 
 #include <atomic>
 #include <csignal>
+#include <cstdint>
+#include <optional>
 
 namespace lucebox::app {
 namespace {
@@ -56,8 +59,15 @@ std::optional<std::filesystem::path> model_here(const Options& options) {
     return std::nullopt;
 }
 
+struct Fit {
+    engine::Shape shape;
+    MemoryVariants variants; // of it, that fit as well
+};
+
+bool is_open(const Options& options, std::string_view name) { return options.entry(name).origin == OptionOrigin::default_value; }
+
 // What the card's plan becomes with this model, by the planner's arithmetic.
-Result<engine::Shape> refine(const std::filesystem::path& model, const hub::Plan& plan, const Card& card) {
+Result<Fit> refine(const Options& options, const std::filesystem::path& model, const hub::Plan& plan, const Card& card) {
     LUCEBOX_TRY(const auto file, gguf::ModelFile::open(model));
     model::RunnerOptions runner;
     runner.sequences = engine::default_sequences;
@@ -66,7 +76,12 @@ Result<engine::Shape> refine(const std::filesystem::path& model, const hub::Plan
     const std::uint64_t bytes = card.vram_mib << 20;
     const engine::Wish wish = wish_of(plan, bytes);
     const auto wanted = engine::wanted_shape({}, wish, planner.trained_context());
-    return engine::fitting_shape(planner, {}, wanted, {engine::usable_card_bytes(static_cast<double>(bytes) / (1 << 30)), wish.spare});
+    const engine::Room room{engine::usable_card_bytes(static_cast<double>(bytes) / (1 << 30)), wish.spare};
+    Fit fit;
+    LUCEBOX_TRY(fit.shape, engine::fitting_shape(planner, {}, wanted, room));
+    const bool kv_open = is_open(options, "cache-type-k") && is_open(options, "cache-type-v");
+    LUCEBOX_TRY(fit.variants, memory_variants(planner, fit.shape, room, kv_open, is_open(options, "context") && !plan.wsl));
+    return fit;
 }
 
 struct Findings {
@@ -75,16 +90,21 @@ struct Findings {
     hub::Plan plan;
     std::optional<std::filesystem::path> model;
     std::vector<engine::Choice> choices; // with the model
+    MemoryVariants variants;
 };
 
 Findings look(const Options& options) {
-    Findings found{card_here(options), hub::runs_under_wsl2(), {}, model_here(options), {}};
+    Findings found{card_here(options), hub::runs_under_wsl2(), {}, model_here(options), {}, {}};
     found.plan = plan_for_card(found.card.vram_mib, found.wsl);
     if (found.card.count == 0) found.plan.notes.insert(found.plan.notes.begin(), "no GPU is visible here");
     if (found.card.count > 1) found.plan.notes.push_back(fmt::format("{} GPUs are visible; the plan is for the first one", found.card.count));
     if (found.model && found.card.vram_mib != 0) {
-        if (auto shape = refine(*found.model, found.plan, found.card)) found.choices = std::move(shape->choices);
-        else found.plan.notes.push_back(fmt::format("{}: {}", found.model->filename().string(), shape.error().message));
+        if (auto fit = refine(options, *found.model, found.plan, found.card)) {
+            found.choices = std::move(fit->shape.choices);
+            found.variants = fit->variants;
+        } else {
+            found.plan.notes.push_back(fmt::format("{}: {}", found.model->filename().string(), fit.error().message));
+        }
     }
     return found;
 }
@@ -119,10 +139,10 @@ void print(const Findings& found) {
 
 std::atomic<int> interrupted = 0;
 
-Json json_of(const std::vector<Measured>& measured) {
+Json json_of(const std::vector<Measured>& measured, std::size_t long_from) {
     Json list = Json::array();
     for (const Measured& each : measured) {
-        Json entry{{"candidate", name_of(each.candidate)}};
+        Json entry{{"candidate", name_of(each.candidate)}, {"prompt", list.size() < long_from ? "short" : "long"}};
         const auto clocks = Json{{"sm", each.sm_clock_mhz ? Json(*each.sm_clock_mhz) : Json()}, {"memory", each.memory_clock_mhz ? Json(*each.memory_clock_mhz) : Json()}};
         if (each.problem.empty()) entry.update(Json{{"decode_tokens_per_second", {{"median", each.median}, {"min", each.low}, {"max", each.high}}}, {"tokens", each.tokens}, {"gpu_clocks_mhz", clocks}, {"problem", nullptr}});
         else entry.update(Json{{"decode_tokens_per_second", nullptr}, {"tokens", nullptr}, {"gpu_clocks_mhz", clocks}, {"problem", each.problem}});
@@ -172,19 +192,31 @@ Status run_sweep(const Options& options, const Findings& found) {
     if (options.entry("draft").origin == OptionOrigin::flag) settings.arguments.insert(settings.arguments.end(), {"--draft", options.text("draft")});
     LUCEBOX_TRY(const std::vector<std::string> keys, api_keys(options));
     if (!keys.empty()) settings.key = keys.front();
+    std::size_t long_from = SIZE_MAX; // of what was measured: from here on with a long prompt
     settings.say = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
     settings.keep_going = [] { return interrupted == 0; };
     for (const int signal : {SIGINT, SIGTERM, SIGHUP}) std::signal(signal, [](int number) { interrupted = number; });
-    LUCEBOX_TRY(const std::vector<Measured> measured, sweep(candidates, settings));
-    const Measured* best = fastest(measured);
+    LUCEBOX_TRY(std::vector<Measured> measured, sweep(candidates, settings));
+    const Measured* first = fastest(measured);
+    std::optional<Measured> best;
+    if (first != nullptr) best = *first;
+    // Candidates that somebody names are all that he wants to know.
+    if (best && !options.is_set("candidates") && found.variants.any()) {
+        settings.prompt_lines = found.variants.prompt_lines;
+        settings.say(fmt::format("and, with a prompt of {} lines, what else fits", settings.prompt_lines));
+        LUCEBOX_TRY(const std::vector<Measured> variants, sweep(candidates_of(found.variants, best->candidate), settings));
+        best->candidate = with_variants(found.variants, variants);
+        long_from = measured.size();
+        measured.insert(measured.end(), variants.begin(), variants.end());
+    }
     Json report = json_of(found);
-    report["sweep"] = json_of(measured);
-    report["fastest"] = best != nullptr ? Json(name_of(best->candidate)) : Json();
+    report["sweep"] = json_of(measured, long_from);
+    report["fastest"] = best ? Json(name_of(best->candidate)) : Json();
     report["git_sha"] = build_info().git_sha;
     report["measured_at"] = hub::utc_now();
     LUCEBOX_CHECK(write_report(options, report));
     if (json) fmt::print("{}\n", report.dump(2, ' ', false, Json::error_handler_t::replace));
-    if (best == nullptr) return Error{ErrorKind::unavailable, "no candidate could be measured; the configuration is as it was", measured.front().problem};
+    if (!best) return Error{ErrorKind::unavailable, "no candidate could be measured; the configuration is as it was", measured.front().problem};
     if (interrupted != 0) return Error{ErrorKind::cancelled, "the sweep was stopped; the configuration is as it was"};
     const std::string name = name_of(best->candidate), path = config_path(environment).string();
     const auto changed = set_config(best->candidate, environment);

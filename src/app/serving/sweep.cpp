@@ -149,6 +149,7 @@ Result<Measured> measure(const Candidate& candidate, const SweepSettings& settin
     LUCEBOX_TRY(const ServerClient client, server.client());
     std::vector<BenchTask> tasks = bench_tasks();
     tasks.resize(std::min(tasks.size(), settings.prompts));
+    if (settings.prompt_lines != 0) tasks = {rewrite_task(settings.prompt_lines)};
     Measured measured;
     measured.candidate = candidate;
     std::vector<double> rates;

@@ -37,6 +37,7 @@ struct SweepSettings {
     std::string key;                    // that the user's settings make a server ask for; empty: none
     int repeats = 3;
     std::size_t prompts = 3, tokens = 64; // of each prompt's answer, at most
+    std::size_t prompt_lines = 0;         // not 0: one prompt with a text of so many lines instead, which fills caches
     std::function<bool()> keep_going;     // false: stop with ErrorKind::cancelled
     std::function<void(const std::string&)> say;
 };
