@@ -31,6 +31,7 @@ constexpr std::array wrapper_keys{
     WrapperKey{"LUCEBOX_PORT", "runtime", "port", WrapperKey::Form::port},
     // The wrapper published it on this machine; inside the container the port was fixed.
     WrapperKey{"DFLASH_PORT", "runtime", "port", WrapperKey::Form::port},
+    WrapperKey{"LUCE_PORT", "runtime", "port", WrapperKey::Form::port},
 };
 
 enum class Outcome { set, same, kept, left_out };
@@ -127,6 +128,7 @@ private:
         finding.becomes = value_of(alias, finding.from.value);
         LUCEBOX_TRY(const Options::Value value, parse_option({option, finding.becomes, OptionOrigin::file, finding.from.name}, environment_));
         if (option->name == "speculation") {
+            finding.why = "a tree needs a draft";
             if (const auto speculation = decode::parse_speculation(finding.becomes); !speculation) return speculation.error();
         }
         finding.key = file_key(*option);

@@ -111,7 +111,7 @@ class Import(Home):
             self.assertFalse(os.path.exists(self.file), line)
 
     def test_wrong_values_are_refused_with_their_line_before_anything_is_written(self):
-        for line, message in {"DFLASH_MAX_CTX=many": "not a whole number", "DFLASH_BUDGET=0": "tree:0", "DFLASH_PORT=0": "1 to 65535", "LUCEBOX_PORT=80x": "1 to 65535",
+        for line, message in {"DFLASH_MAX_CTX=many": "not a whole number", "DFLASH_BUDGET=0": "tree:0", "DFLASH_PORT=0": "1 to 65535", "LUCEBOX_PORT=80x": "1 to 65535", "LUCE_PORT=70000": "1 to 65535",
                               "LUCEBOX_VARIANT='a b'": "letters, digits", "LUCEBOX_IMAGE=box:cuda12": "without its tag", "DFLASH_PREFILL_MODE=auto\nDFLASH_MAX_CTX=-1": "DFLASH_MAX_CTX"}.items():
             self.refused(64, message, "", "config", "import", self.old("LUCEBOX_VARIANT=cuda12\n" + line))
             self.refused(64, "config.env:" + str(1 + len(line.split("\n"))), "", "config", "import", self.old("LUCEBOX_VARIANT=cuda12\n" + line))
@@ -131,6 +131,10 @@ class Import(Home):
         self.refused(64, "needs one file", "config.env", "config", "import")
         self.refused(66, "/nowhere.env", "", "config", "import", "/nowhere.env")
         self.refused(65, "", "", "config", "import", self.old("A=1\n" * 40000))
+        with open(self.home + "/config.env", "wb") as file:
+            file.write(b"LUCEBOX_MODELS=/m\xff\n")
+        self.refused(65, "", "config edit", "config", "import", self.home + "/config.env")
+        self.assertFalse(os.path.exists(self.file))
         self.write("[server\n")
         self.refused(65, "line 1", "", "config", "import", self.old("DFLASH_MAX_CTX=1\n"))
 
