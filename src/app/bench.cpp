@@ -5,6 +5,7 @@
 // context and the recurrent state once: its bytes a second, as a share of what a kernel that only reads reaches on the
 // same device, is how close to the machine's limit it runs. All times are the wall's, from call to result.
 #include "app/bench_cycle.h"
+#include "app/bench_explain.h"
 #include "app/bench_measure.h"
 #include "app/bench_speculation.h"
 #include "app/report_file.h"
@@ -15,6 +16,7 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <optional>
 
 namespace lucebox::app {
 namespace {
@@ -31,6 +33,9 @@ struct Line {
 
 struct Figures {
     std::vector<Line> prompts, contexts, chains, trees; // the first prompt and context are the main ones
+    std::optional<Explanation> explanation;             // of the main context
+
+    double token_ms() const { return 1e3 / contexts.front().spread.median; }
 };
 
 Result<Figures> measure(Bench& bench, const Options& options) {
@@ -40,7 +45,8 @@ Result<Figures> measure(Bench& bench, const Options& options) {
     const auto prompt_tokens = static_cast<std::size_t>(options.integer("prompt-tokens"));
     const auto decode_tokens = static_cast<std::size_t>(options.integer("decode-tokens"));
     Figures figures;
-    ProgressBar progress("bench", 2 + prompts.size() + contexts.size() + 2 * rows.size(), ProgressUnit::steps);
+    const bool explain = options.boolean("explain");
+    ProgressBar progress("bench", 2 + prompts.size() + contexts.size() + 2 * rows.size() + (explain ? 1 : 0), ProgressUnit::steps);
     progress.update(0);
     std::size_t done = 0;
     const auto decoding = [&](std::size_t context) -> Status {
@@ -70,6 +76,9 @@ Result<Figures> measure(Bench& bench, const Options& options) {
         LUCEBOX_CHECK(decoding(context));
     }
     for (const std::size_t tokens : prompts) LUCEBOX_CHECK(prompt(tokens));
+    if (explain) {
+        LUCEBOX_TRY(figures.explanation, bench.explain(prompt_tokens, decode_tokens));
+    }
     progress.finish();
     return figures;
 }
@@ -100,6 +109,7 @@ void print(const Figures& figures, const Bench& bench, double rate) {
                    chain.spread.median, chain.spread.low, chain.spread.high, tree.spread.median,
                    chain.spread.median / figures.chains[0].spread.median);
     }
+    if (figures.explanation) fmt::print("{}", explanation_table(*figures.explanation, figures.token_ms()));
 }
 
 Json json_of(const std::vector<Line>& lines) {
@@ -117,6 +127,10 @@ Json json_of(const std::vector<Line>& lines) {
 Status bench(const Invocation& invocation) {
     const Options& options = invocation.options;
     if (!invocation.operands.empty()) {
+        if (options.boolean("explain")) {
+            return Error{ErrorKind::usage, fmt::format("--explain looks at plain decoding, not at bench {}", invocation.operands[0]),
+                         "lucebox bench --explain"};
+        }
         if (invocation.operands[0] == "speculation") return bench_speculation(options);
         if (invocation.operands[0] == "cycle") return bench_cycle(options);
         return Error{ErrorKind::usage, fmt::format("bench has no part '{}'", invocation.operands[0]),
@@ -134,23 +148,24 @@ Status bench(const Invocation& invocation) {
     const Line& main = figures.contexts.front();
     const double reached = bench.bytes_to_read(main.context) * main.spread.median;
     if (options.boolean("json") || options.is_set("report")) {
-        const Json json{{"model", model.file.path().string()},
-                        {"device", model.device->name()},
-                        {"git_sha", build_info().git_sha},
-                        {"prompt_tokens", figures.prompts.front().size},
-                        {"decode_tokens", options.integer("decode-tokens")},
-                        {"load_seconds", load_seconds},
-                        {"prefill_tokens_per_second", figures.prompts.front().spread.json()},
-                        {"decode_tokens_per_second", main.spread.json()},
-                        {"weight_bytes", weights},
-                        {"device_bytes_held", model.device->memory_held()},
-                        {"decode_bytes_per_second", reached},
-                        {"memory_bytes_per_second", rate},
-                        {"share_of_memory_bandwidth", reached / rate},
-                        {"prefill", json_of(figures.prompts)},
-                        {"decode", json_of(figures.contexts)},
-                        {"chain_step_ms", json_of(figures.chains)},
-                        {"tree_step_ms", json_of(figures.trees)}};
+        Json json{{"model", model.file.path().string()},
+                  {"device", model.device->name()},
+                  {"git_sha", build_info().git_sha},
+                  {"prompt_tokens", figures.prompts.front().size},
+                  {"decode_tokens", options.integer("decode-tokens")},
+                  {"load_seconds", load_seconds},
+                  {"prefill_tokens_per_second", figures.prompts.front().spread.json()},
+                  {"decode_tokens_per_second", main.spread.json()},
+                  {"weight_bytes", weights},
+                  {"device_bytes_held", model.device->memory_held()},
+                  {"decode_bytes_per_second", reached},
+                  {"memory_bytes_per_second", rate},
+                  {"share_of_memory_bandwidth", reached / rate},
+                  {"prefill", json_of(figures.prompts)},
+                  {"decode", json_of(figures.contexts)},
+                  {"chain_step_ms", json_of(figures.chains)},
+                  {"tree_step_ms", json_of(figures.trees)}};
+        if (figures.explanation) json["explain"] = explanation_json(*figures.explanation, figures.token_ms());
         LUCEBOX_CHECK(write_report(options, json));
         if (options.boolean("json")) {
             fmt::print("{}\n", json.dump(2));

@@ -78,6 +78,26 @@ Result<Spread> Bench::decoding(std::size_t count) {
     return Spread(std::move(rates));
 }
 
+Result<Explanation> Bench::explain(std::size_t length, std::size_t count) {
+    LUCEBOX_CHECK(restart());
+    LUCEBOX_CHECK(read_to(length));
+    Explanation explanation;
+    const auto explained = [&]() -> Status {
+        for (std::size_t i = 0; i <= repetitions_; ++i) {
+            if (i == 1) explanation = {}; // the first one warms up
+            LUCEBOX_TRY(const double seconds, decode(count));
+            explanation.seconds += seconds;
+            explanation.tokens += count;
+        }
+        return Ok{};
+    };
+    model_.device->explain(&explanation.times);
+    const Status status = explained();
+    model_.device->explain(nullptr);
+    LUCEBOX_CHECK(status);
+    return explanation;
+}
+
 Result<Spread> Bench::step(std::size_t count, bool tree) {
     std::vector<model::Row> rows;
     for (std::size_t i = 0; i < count; ++i) rows.push_back({model_.sequence, text_[i], parent_row(i, tree), true});

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "app/loaded_model.h"
+#include "compute/step_times.h"
 
 #include <nlohmann/json.hpp>
 
@@ -19,6 +20,13 @@ struct Spread {
 
     explicit Spread(std::vector<double> values); // at least one
     nlohmann::ordered_json json() const { return {{"median", median}, {"min", low}, {"max", high}}; }
+};
+
+// Where the time of decoded tokens went, and what they took by the wall.
+struct Explanation {
+    compute::StepTimes times;
+    double seconds = 0;
+    std::size_t tokens = 0;
 };
 
 // The sizes that a list option names, ascending.
@@ -38,6 +46,8 @@ public:
     Result<Spread> prompt(std::size_t tokens);
     // Tokens a second behind the text read so far, `count` at a time.
     Result<Spread> decoding(std::size_t count);
+    // The same tokens as the first decoding() behind a text of `length`, by families of kernels.
+    Result<Explanation> explain(std::size_t length, std::size_t count);
     // Milliseconds of a step of uncommitted rows with the best token of each: what verifying a draft takes.
     Result<Spread> step(std::size_t count, bool tree);
 

@@ -123,6 +123,7 @@ constexpr std::array options{
     OptionSpec{"prompts", list, "bench", "", "", "bench", "Further lengths of prompts to measure: 512,2048,8192."},
     OptionSpec{"contexts", list, "bench", "", "", "bench", "Further contexts to decode behind: 8192,32768."},
     OptionSpec{"rows", list, "bench", "", "", "bench", "Steps of so many rows to measure, as a chain and as a tree: 1,16,64. bench cycle: the draft's block and twice as many, if absent."},
+    OptionSpec{"explain", boolean, "bench", "false", "", "bench", "Say where a decoded token's time goes, by families of kernels."},
     OptionSpec{"report", path, "bench", "", "", "bench autotune", "File to write the figures to, as JSON."},
     OptionSpec{"sweep", boolean, "bench", "false", "", "autotune",
                "Measure candidates with real servers, one after the other, and keep the settings that decode fastest."},

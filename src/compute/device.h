@@ -179,6 +179,8 @@ struct DeviceMemory { // bytes; 0: not known
     std::uint64_t total = 0, available = 0;
 };
 
+struct StepTimes; // compute/step_times.h
+
 class Device {
 public:
     virtual ~Device() = default;
@@ -228,6 +230,9 @@ public:
 
     virtual void begin_step(const StepPlan& plan) = 0;
     virtual void end_step() = 0;
+    // From now on adds to `times` what each family of kernels takes; null: no more. Between steps only. Not observed ones.
+    // Steps get a little slower by it, and what they compute stays the same.
+    virtual void explain(StepTimes* times) = 0;
 
     // out[r] = scale * table[token of row r];  table [vocabulary, width].
     virtual void embed(const Matrix& table, float scale, Tensor out) = 0;

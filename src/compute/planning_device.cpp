@@ -98,6 +98,7 @@ public:
     bool wants_rehearsal() const override { return true; } // attention and DeltaNet are seen when they run
     void begin_step(const StepPlan&) override {}
     void end_step() override {}
+    void explain(StepTimes*) override {}
     void embed(const Matrix&, float, Tensor) override {}
     void rms_norm(Tensor, const Vector&, float, Tensor) override {}
     void add_rms_norm(Tensor, const Vector&, float, Tensor) override {}

@@ -65,6 +65,7 @@ class Errors(unittest.TestCase):
         self.assertIn("--prompt", self.refused(64, "generate", "--model", LLAMA))
         self.assertIn("--device", self.refused(64, "bench", "--model", LLAMA, "--device", "tpu"))
         self.assertIn("needs a draft", self.refused(64, "bench", "cycle", "--model", LLAMA, "--draft", "none"))
+        self.assertIn("--explain", self.refused(64, "bench", "cycle", "--explain", "--model", LLAMA))
         self.assertIn("2 to 64 rows", self.refused(64, "bench", "cycle", "--model", LLAMA, "--rows", "65"))
         self.assertIn("top-p", self.refused(64, "generate", "--model", LLAMA, "--prompt", "x", "--top-p", "2"))
 
@@ -202,6 +203,38 @@ class Answers(unittest.TestCase):
         for key in ("model", "device", "git_sha", "weight_bytes", "decode_bytes_per_second", "memory_bytes_per_second",
                     "share_of_memory_bandwidth"):
             self.assertIn(key, got)
+
+    def explained(self, device):
+        """What bench --explain says of a small Qwen3.5, checked for adding up; its families by name."""
+        words = ("bench", "--explain", "--json", "--model", ORACLES / "qwen35" / "model.gguf", "--device", device, "--prompt-tokens", "20",
+                 "--decode-tokens", "20", "--repetitions", "3")
+        got = run(*words)
+        if device == "cuda" and re.search("on the CPU only|no NVIDIA|no GPU", got.stderr):
+            self.skipTest("skipped: no GPU")
+        self.assertEqual(got.returncode, 0, got.stderr)
+        explain = json.loads(got.stdout)["explain"]
+        self.assertEqual(list(explain), ["tokens", "plain_ms", "wall_ms", "sum_ms", "between_ms", "families"])
+        self.assertEqual(explain["tokens"], 60)
+        self.assertGreater(explain["plain_ms"], 0)
+        for family in explain["families"]:
+            self.assertGreater(family["ms"], 0, family)
+            self.assertAlmostEqual(family["share"], family["ms"] / explain["wall_ms"], places=6)
+        self.assertAlmostEqual(sum(family["ms"] for family in explain["families"]), explain["sum_ms"], places=6)
+        self.assertAlmostEqual(explain["sum_ms"] + explain["between_ms"], explain["wall_ms"], places=6)
+        self.assertGreaterEqual(explain["between_ms"], 0)
+        return explain, {family["family"]: family for family in explain["families"]}
+
+    def test_bench_explains_where_a_tokens_time_goes(self):
+        explain, families = self.explained("cpu")
+        self.assertEqual(list(families), ["embedding", "norms", "projections", "gated-mlp", "attention", "delta-net", "head", "other"])
+        self.assertEqual([name for name in families if "weight_bytes_per_second" in families[name]], ["projections", "gated-mlp", "head"])
+        self.assertGreater(explain["sum_ms"], 0.8 * explain["wall_ms"])  # a token of so small a model is short: the caller shows
+
+    def test_bench_explains_a_step_on_a_gpu(self):
+        explain, families = self.explained("cuda")
+        self.assertIn("attention", families)
+        self.assertIn("weight_bytes_per_second", families["head"])
+        self.assertGreater(explain["sum_ms"], 0.5 * explain["wall_ms"])
 
     def test_models_lists_the_default_first(self):
         got = self.json("models")

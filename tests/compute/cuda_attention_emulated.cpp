@@ -60,6 +60,7 @@ public:
     std::size_t padded_rows(std::size_t rows) const override { return gpu_padded_rows(rows); }
     void begin_step(const StepPlan& plan) override { plan_ = &plan; }
     void end_step() override { launch_descending = !launch_descending; }
+    void explain(StepTimes*) override {}
 
     void attention(const AttentionArgs& args) override {
         EXPECT_TRUE(attention_supports(args.cache));

@@ -7,11 +7,13 @@
 #include "compute/cpu/read_rate.h"
 #include "compute/cpu/row_kernels.h"
 #include "compute/cpu/top_k.h"
+#include "compute/step_times.h"
 #include "gguf/blocks.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -76,6 +78,27 @@ private:
 };
 
 const CpuMatrix& cast(const Matrix& matrix) { return static_cast<const CpuMatrix&>(matrix); }
+
+// Counts the time from here to the end of its scope, if anybody wants to know.
+class Lap {
+public:
+    Lap(StepTimes* times, KernelFamily family, std::size_t weight_bytes = 0) : times_(times), family_(family), weight_bytes_(weight_bytes) {
+        if (times_) start_ = Clock::now();
+    }
+    ~Lap() {
+        if (times_) times_->add(family_, std::chrono::duration<double>(Clock::now() - start_).count(), weight_bytes_);
+    }
+    Lap(const Lap&) = delete;
+    Lap& operator=(const Lap&) = delete;
+
+private:
+    using Clock = std::chrono::steady_clock;
+
+    StepTimes* times_;
+    KernelFamily family_;
+    std::size_t weight_bytes_;
+    Clock::time_point start_;
+};
 
 class CpuDevice final : public Device {
 public:
@@ -143,8 +166,11 @@ public:
         delta_net_.begin_step(plan);
     }
     void end_step() override { plan_ = nullptr; }
+    void explain(StepTimes* times) override { times_ = times; }
 
     void embed(const Matrix& table, float scale, Tensor out) override {
+        const Lap lap(times_, KernelFamily::embedding);
+        vocabulary_ = table.outputs();
         for_rows(out.rows, [&](std::size_t row, std::size_t) {
             float* at = out.data + row * out.width;
             cast(table).row(static_cast<std::size_t>(plan_->rows[row].token), {at, out.width});
@@ -153,12 +179,14 @@ public:
     }
 
     void rms_norm(Tensor x, const Vector& weight, float epsilon, Tensor out) override {
+        const Lap lap(times_, KernelFamily::norms);
         for_rows(x.rows, [&](std::size_t row, std::size_t) {
             kernels_.rms_norm(x.data + row * x.width, weight.data(), epsilon, x.width, out.data + row * out.width);
         });
     }
 
     void add_rms_norm(Tensor x, const Vector& weight, float epsilon, Tensor residual) override {
+        const Lap lap(times_, KernelFamily::norms);
         for_rows(x.rows, [&](std::size_t row, std::size_t) {
             float* at = x.data + row * x.width;
             kernels_.rms_norm(at, weight.data(), epsilon, x.width, at);
@@ -167,9 +195,11 @@ public:
     }
 
     void project(Tensor x, std::span<const Projection> projections) override {
+        std::size_t groups = 0, bytes = 0;
+        for (const Projection& p : projections) groups += output_groups(*p.matrix), bytes += p.matrix->bytes();
+        const bool head = projections.front().matrix->outputs() == vocabulary_;
+        const Lap lap(times_, head ? KernelFamily::head : KernelFamily::projections, bytes);
         const Input input = prepare_input(x);
-        std::size_t groups = 0;
-        for (const Projection& p : projections) groups += output_groups(*p.matrix);
         pool_.run(groups, grain(groups), [&](std::size_t begin, std::size_t end, std::size_t thread) {
             for (const Projection& p : projections) {
                 const std::size_t here = output_groups(*p.matrix);
@@ -186,6 +216,7 @@ public:
     }
 
     void gated_project(Tensor x, const Matrix& gate, const Matrix& up, Activation activation, Tensor out) override {
+        const Lap lap(times_, KernelFamily::gated_mlp, gate.bytes() + up.bytes());
         const Input input = prepare_input(x);
         const std::size_t groups = output_groups(gate);
         pool_.run(groups, grain(groups), [&](std::size_t begin, std::size_t end, std::size_t thread) {
@@ -213,11 +244,21 @@ public:
         });
     }
 
-    void attention(const AttentionArgs& args) override { attention_.run(args); }
-    void store_kv(const AttentionArgs& args) override { attention_.store(args); }
-    void delta_net(const DeltaNetArgs& args) override { delta_net_.run(args); }
+    void attention(const AttentionArgs& args) override {
+        const Lap lap(times_, KernelFamily::attention);
+        attention_.run(args);
+    }
+    void store_kv(const AttentionArgs& args) override {
+        const Lap lap(times_, KernelFamily::attention);
+        attention_.store(args);
+    }
+    void delta_net(const DeltaNetArgs& args) override {
+        const Lap lap(times_, KernelFamily::delta_net);
+        delta_net_.run(args);
+    }
 
     void gather_outputs(Tensor x, Tensor out) override {
+        const Lap lap(times_, KernelFamily::other);
         for (std::size_t i = 0; i < plan_->outputs.size(); ++i) {
             std::memcpy(out.data + i * out.width, x.data + static_cast<std::size_t>(plan_->outputs[i]) * x.width,
                         x.width * sizeof(float));
@@ -225,12 +266,14 @@ public:
     }
 
     void store_columns(Tensor x, Tensor out, std::size_t first_column) override {
+        const Lap lap(times_, KernelFamily::other);
         for (std::size_t row = 0; row < x.rows; ++row) {
             std::memcpy(out.data + row * out.width + first_column, x.data + row * x.width, x.width * sizeof(float));
         }
     }
 
     void top_k(Tensor logits, std::size_t count, std::int32_t* ids, float* logprobs) override {
+        const Lap lap(times_, KernelFamily::head);
         pool_.run(logits.rows, 1, [&](std::size_t begin, std::size_t end, std::size_t) {
             for (std::size_t row = begin; row < end; ++row) {
                 top_of_row({logits.data + row * logits.width, logits.width}, kernels_, {ids + row * count, count},
@@ -240,6 +283,7 @@ public:
     }
 
     void best_tokens(Tensor logits, std::int32_t* ids) override {
+        const Lap lap(times_, KernelFamily::head);
         for_rows(logits.rows, [&](std::size_t row, std::size_t) {
             const float* at = logits.data + row * logits.width;
             float best = -std::numeric_limits<float>::infinity();
@@ -324,6 +368,8 @@ private:
     DeltaNet delta_net_;
     std::string name_;
     const StepPlan* plan_ = nullptr;
+    StepTimes* times_ = nullptr; // where steps are counted; none: they are not
+    std::size_t vocabulary_ = 0; // outputs of the head: rows of the table that was embedded from
     std::size_t max_inputs_ = 0, prepared_rows_ = 0;
     std::unique_ptr<Buffer> quantised_;
     std::vector<std::vector<float>> thread_rows_;

@@ -33,6 +33,7 @@ public:
         cudaStreamSynchronize(stream_);
         loader_.reset();
         executor_.reset();
+        events_.reset();
         forget_graphs();
         download_ = {};
         if (stream_) cudaStreamDestroy(stream_);
@@ -153,6 +154,11 @@ public:
         plan_ = nullptr;
     }
 
+    void explain(StepTimes* times) override {
+        times_ = times;
+        if (times_ && !events_) events_ = std::make_unique<StepEvents>(stream_);
+    }
+
     void embed(const Matrix& table, float scale, Tensor out) override { record(EmbedOperation{cast(table), scale, out}); }
 
     void rms_norm(Tensor x, const Vector& weight, float epsilon, Tensor out) override {
@@ -258,6 +264,11 @@ private:
     Status start_program() {
         LUCEBOX_CHECK(executor_->plan(program_));
         LUCEBOX_CHECK(executor_->begin(program_, *plan_, padded_rows(plan_->size())));
+        if (times_) {
+            LUCEBOX_CHECK(plan_segments());
+            executor_->run(program_, events_.get());
+            return events_->finish(*times_);
+        }
         if (!options_.graphs || plan_->size() > static_cast<std::size_t>(max_tree_rows)) {
             LUCEBOX_CHECK(plan_segments());
             executor_->run(program_);
@@ -303,6 +314,8 @@ private:
     std::unique_ptr<WeightLoader> loader_;
     std::vector<const Matrix*> matrices_;
     std::unique_ptr<Executor> executor_;
+    std::unique_ptr<StepEvents> events_; // of steps that are explained
+    StepTimes* times_ = nullptr;         // where they are counted; none: steps run as they do
     Status failure_ = Ok{};
 
     const StepPlan* plan_ = nullptr;

@@ -188,16 +188,19 @@ std::uint64_t Executor::shape() const {
     return (static_cast<std::uint64_t>(sequences_) << 32) + static_cast<std::uint64_t>(query_tiles_) * 2 + (whole_ ? 1 : 0);
 }
 
-void Executor::run(const Program& program) {
+void Executor::run(const Program& program, StepEvents* events) {
     program_ = &program;
     if (step_kernel_) step_kernel_->begin_program();
+    if (events) events->begin();
     for (index_ = 0; index_ < program.size();) {
+        const std::size_t first = index_;
         if (in_segment(program[index_])) {
             run_segment(program);
-            continue;
+        } else {
+            std::visit([this](const auto& operation) { execute(operation); }, program[index_]);
+            ++index_;
         }
-        std::visit([this](const auto& operation) { execute(operation); }, program[index_]);
-        ++index_;
+        if (events) events->launched(std::span(program).subspan(first, index_ - first));
     }
     program_ = nullptr;
 }

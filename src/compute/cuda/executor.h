@@ -8,6 +8,7 @@
 #include "compute/cuda/program.h"
 #include "compute/cuda/step/segment.h"
 #include "compute/cuda/step_block.h"
+#include "compute/cuda/step_events.h"
 
 #include <memory>
 #include <vector>
@@ -32,7 +33,7 @@ public:
     Status begin(const Program& program, const StepPlan& plan, std::size_t padded_rows);
     // Describes, beside the program, what decides which kernels are launched how.
     std::uint64_t shape() const;
-    void run(const Program& program);
+    void run(const Program& program, StepEvents* events = nullptr);
     // One operation, at once: everything is written in f32, too.
     void run_observed(const Operation& operation);
 
