@@ -23,18 +23,26 @@ constexpr std::size_t most_bytes = 64 << 10; // of a file of a dozen lines
 // The host wrapper's own settings. It checks them again when it reads them.
 struct WrapperKey {
     std::string_view variable, section, key;
-    enum class Form { text, name, port, image } form;
+    enum class Form { text,
+                      name,
+                      port,
+                      image } form;
 };
 constexpr std::array wrapper_keys{
-    WrapperKey{"LUCEBOX_IMAGE", "image", "registry", WrapperKey::Form::image}, WrapperKey{"LUCEBOX_VARIANT", "image", "variant", WrapperKey::Form::name},
-    WrapperKey{"LUCEBOX_MODELS", "paths", "models", WrapperKey::Form::text},   WrapperKey{"LUCEBOX_CONTAINER", "runtime", "container_name", WrapperKey::Form::name},
+    WrapperKey{"LUCEBOX_IMAGE", "image", "registry", WrapperKey::Form::image},
+    WrapperKey{"LUCEBOX_VARIANT", "image", "variant", WrapperKey::Form::name},
+    WrapperKey{"LUCEBOX_MODELS", "paths", "models", WrapperKey::Form::text},
+    WrapperKey{"LUCEBOX_CONTAINER", "runtime", "container_name", WrapperKey::Form::name},
     WrapperKey{"LUCEBOX_PORT", "runtime", "port", WrapperKey::Form::port},
     // The wrapper published it on this machine; inside the container the port was fixed.
     WrapperKey{"DFLASH_PORT", "runtime", "port", WrapperKey::Form::port},
     WrapperKey{"LUCE_PORT", "runtime", "port", WrapperKey::Form::port},
 };
 
-enum class Outcome { set, same, kept, left_out };
+enum class Outcome { set,
+                     same,
+                     kept,
+                     left_out };
 std::string_view name_of(Outcome outcome) {
     constexpr std::array<std::string_view, 4> names{"set", "same", "kept", "left_out"};
     return names[static_cast<std::size_t>(outcome)];

@@ -16,9 +16,9 @@ namespace lucebox::app {
 
 // What is open, and fits. Nothing: there is nothing to measure.
 struct MemoryVariants {
-    bool q8_0 = false;                    // f16 would be taken, and both fit
-    std::optional<std::size_t> context;   // a larger one than `shape`'s
-    std::size_t prompt_lines = 0;         // of a prompt that fills a part of the smaller context
+    bool q8_0 = false;                  // f16 would be taken, and both fit
+    std::optional<std::size_t> context; // a larger one than `shape`'s
+    std::size_t prompt_lines = 0;       // of a prompt that fills a part of the smaller context
 
     bool any() const { return q8_0 || context; }
 };
