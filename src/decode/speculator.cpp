@@ -14,61 +14,64 @@ constexpr std::size_t draft_width = 8;          // candidates for each depth; as
 constexpr std::size_t least_probe_interval = 64; // steps without a draft that did not pay lately, before it is tried again
 constexpr double probing_share = 0.005;         // of the time, that such tries may take
 constexpr double least_gain = 1.03;             // what a shape must promise over a plain step: estimates are noisy
+// Plain steps in a row that tell what plain decoding takes: behind other steps, which leave other things in the caches, the first are
+// slower. After so many steps with guesses, then twice as many, and so on.
+constexpr std::size_t plain_trial = 12, first_plain_trial = 16, last_plain_trial = 768;
 constexpr double longest_measurement = 1;       // seconds
-constexpr double longest_warming = 0.25;        // seconds
-constexpr std::size_t short_step = 8;           // rows; the first run of a longer one is slowed down little, and costs the start most
+constexpr std::size_t short_step = 8;           // rows; longer ones cost the start most, and are measured once
+constexpr int most_plain_runs = 64, enough_plain_runs = 8; // in all, and without getting faster
 
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-constexpr int warming_runs = 24;
-
-// What `run` takes once clocks have risen and caches are full: the best of up to `most_runs`, until several in a row were no better.
-template <typename Run>
-Result<double> seconds_when_warm(const Run& run, int most_runs = warming_runs) {
-    constexpr int enough = 4;
-    constexpr double clearly = 0.98;
-    const auto begin = Clock::now();
-    double best = std::numeric_limits<double>::infinity();
-    for (int runs = 0, no_better = 0; runs < most_runs && no_better < enough && (runs < 2 || since(begin) < longest_warming); ++runs) {
-        const auto start = Clock::now();
-        LUCEBOX_CHECK(run());
-        const double seconds = since(start);
-        no_better = seconds < clearly * best ? 0 : no_better + 1;
-        best = std::min(best, seconds);
-    }
-    return best;
-}
 
 } // namespace
 
 Speculator::Speculator(const Speculation& speculation, model::Runner& runner, model::DraftRunner* draft)
-    : speculation_(speculation), runner_(runner), draft_(draft), states_(runner.options().sequences) {}
+    : speculation_(speculation), runner_(runner), draft_(draft), states_(runner.options().sequences), plain_patience_(first_plain_trial) {}
 
 Status Speculator::measure() {
     if (!automatic()) return Ok{};
     LUCEBOX_TRY(const model::SequenceId sequence, runner_.open());
+    if (draft_) draft_->clear(sequence);
     const auto begin = Clock::now();
     std::vector<model::Row> rows;
-    const auto step = [&]() -> Status {
+    std::array<double, StepCosts::sizes.size()> best{}; // of each size; 0: not measured
+    const auto keep_best = [](double& least, double seconds) { least = least == 0 ? seconds : std::min(least, seconds); };
+    const auto run = [&](std::size_t i) -> Status {
+        rows.resize(std::min(rows.size(), StepCosts::sizes[i]));
+        while (rows.size() < StepCosts::sizes[i]) rows.push_back({sequence, 0, static_cast<std::int32_t>(rows.size()) - 1, true, false});
+        const auto start = Clock::now();
         LUCEBOX_CHECK(runner_.step(rows, model::Commit::later));
         runner_.logits(0);
+        keep_best(best[i], since(start));
         return Ok{};
     };
-    for (const std::size_t size : StepCosts::sizes) {
-        if (size > std::min<std::size_t>(compute::max_tree_rows, runner_.options().rows)) break;
-        while (rows.size() < size) rows.push_back({sequence, 0, static_cast<std::int32_t>(rows.size()) - 1, true, false});
-        LUCEBOX_TRY(const double seconds, seconds_when_warm(step, size == 1 ? warming_runs : size <= short_step ? 2 : 1));
-        costs_.set(size, seconds);
-        if (since(begin) > longest_measurement) break;
+    const auto late = [&] { return since(begin) > longest_measurement; };
+    // Steps that a draft would guess for, each behind a run of it, as they will follow each other.
+    const std::size_t most = std::min<std::size_t>(compute::max_tree_rows, runner_.options().rows);
+    const auto measure = [&](std::size_t least_rows, std::size_t most_rows, bool drafting) -> Status {
+        for (std::size_t i = 1; i < best.size() && StepCosts::sizes[i] <= std::min(most, most_rows) && !late(); ++i) {
+            if (StepCosts::sizes[i] < least_rows) continue;
+            if (drafting && draft_) {
+                const model::DraftRunner::Block block{sequence, 0};
+                const auto start = Clock::now();
+                draft_->propose({&block, 1}, draft_->block() - 1, draft_width);
+                keep_best(draft_seconds_, since(start));
+            }
+            LUCEBOX_CHECK(run(i));
+        }
+        return Ok{};
+    };
+    LUCEBOX_CHECK(measure(2, short_step, true));
+    LUCEBOX_CHECK(measure(2, short_step, true));
+    LUCEBOX_CHECK(measure(short_step + 1, most, false));
+    if (since(begin) < longest_measurement / 4) LUCEBOX_CHECK(measure(short_step + 1, most, false)); // a GPU prepared the first ones
+    // Plain ones at last, when clocks have risen, until the caches hold what they need.
+    for (int runs = 0, no_faster = 0; runs < most_plain_runs && no_faster < enough_plain_runs && (runs < 2 || !late()); ++runs) {
+        const double before = best[0];
+        LUCEBOX_CHECK(run(0));
+        no_faster = before != 0 && best[0] > 0.98 * before ? no_faster + 1 : 0;
     }
-    if (draft_) {
-        draft_->clear(sequence);
-        const model::DraftRunner::Block block{sequence, 0};
-        LUCEBOX_TRY(draft_seconds_, seconds_when_warm([&]() -> Status {
-            draft_->propose({&block, 1}, draft_->block() - 1, draft_width);
-            return Ok{};
-        }));
-    }
+    for (std::size_t i = 0; i < best.size() && best[i] != 0; ++i) costs_.set(StepCosts::sizes[i], best[i]);
     runner_.close(sequence);
     return Ok{};
 }
@@ -128,7 +131,8 @@ bool Speculator::wants_draft(State& s, const Ask& ask, std::size_t rows) {
     if (!draft_ || ask.depth == 0 || draft_->length(ask.sequence) != runner_.length(ask.sequence)) return false;
     if (!automatic()) return true;
     grow(s, ask); // by lookup alone
-    const bool wanted = s.rate_with_draft > best_rate(s.tree, rows, 0) || ++s.steps_without_draft >= probe_interval(rows);
+    const bool wanted =
+        s.rate_with_draft > least_gain * best_rate(s.tree, rows, 0) || ++s.steps_without_draft >= probe_interval(rows);
     s.tree.reset(ask.last);
     return wanted;
 }
@@ -187,13 +191,14 @@ void Speculator::grow(State& s, const Ask& ask) {
 }
 
 void Speculator::plan(std::span<const Ask> asks, std::size_t most_nodes) {
+    const bool plain = automatic() && tries_plain();
     for (const Ask& ask : asks) {
         State& s = state(ask.sequence);
         s.tree.reset(ask.last);
         s.depths.clear();
         s.chains.clear();
         s.drafting = false;
-        if (speculation_.mode == Mode::off || ask.depth == 0) continue;
+        if (speculation_.mode == Mode::off || ask.depth == 0 || plain) continue;
         look_up(s, ask);
         s.drafting = wants_draft(s, ask, asks.size());
     }
@@ -210,6 +215,17 @@ void Speculator::plan(std::span<const Ask> asks, std::size_t most_nodes) {
         for (double* lately : {&s.rate_with_draft, &rate_with_draft_}) *lately = std::isinf(*lately) ? rate : 0.8 * *lately + 0.2 * rate;
     }
     choose_sizes(asks, most_nodes, drafted ? draft_seconds_ : 0);
+    const bool guessed = std::ranges::any_of(asks, [&](const Ask& ask) { return state(ask.sequence).tree.drafted() > 0; });
+    plain_in_a_row_ = guessed ? 0 : plain_in_a_row_ + 1;
+    if (guessed) ++guessing_steps_;
+}
+
+// Whether this step is to be a plain one, whatever is promised.
+bool Speculator::tries_plain() {
+    if (plain_in_a_row_ >= plain_trial) guessing_steps_ = 0; // known
+    if (guessing_steps_ < plain_patience_) return false;
+    if (plain_in_a_row_ + 1 == plain_trial) plain_patience_ = std::min(2 * plain_patience_, last_plain_trial);
+    return true;
 }
 
 // Cuts the trees to the number of nodes, over all sequences, that promises most.

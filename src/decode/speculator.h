@@ -10,7 +10,8 @@
 //     observe(rows, seconds)     what the step took
 //
 // In automatic mode a step has as many guesses as raise the expected tokens a second, by measured step costs and by how often
-// guesses of each kind were right lately; when none do, it is a plain step. One thread, the one that runs steps.
+// guesses of each kind were right lately; when none do, it is a plain step. Now and then it is one anyway: what is never seen
+// would never be found to be cheaper than it seemed at start. One thread, the one that runs steps.
 #pragma once
 
 #include "decode/acceptance.h"
@@ -80,6 +81,7 @@ private:
     bool automatic() const { return speculation_.mode == Speculation::Mode::automatic; }
 
     void look_up(State& state, const Ask& ask);
+    bool tries_plain();
     bool wants_draft(State& state, const Ask& ask, std::size_t rows);
     std::size_t probe_interval(std::size_t rows) const;
     void run_draft(std::span<const Ask> asks);
@@ -95,6 +97,7 @@ private:
     StepCosts costs_;
     double draft_seconds_ = 0; // of one run, lately
     double rate_with_draft_ = std::numeric_limits<double>::infinity(); // over all sequences; where a new one begins
+    std::size_t guessing_steps_ = 0, plain_in_a_row_ = 0, plain_patience_;
     // Reused between steps.
     std::vector<model::DraftRunner::Block> blocks_;
     std::vector<std::span<const Candidate>> depth_views_, chain_views_;

@@ -5,8 +5,11 @@
 namespace lucebox::decode {
 namespace {
 
-// Of a new measurement: ten steps carry a change of all steps, twenty one of this size; one hiccup does little.
-constexpr double learning_scale = 0.1, learning_size = 0.05;
+// Of a new measurement: eight steps carry a change of this size, thirty one of all sizes; one hiccup does little. Steps of other sizes are
+// not seen meanwhile, so what may be theirs, too, is not theirs at once.
+constexpr double learning_scale = 0.03, learning_size = 0.12;
+constexpr double most_learning = 0.5; // of a size that was not seen for long
+constexpr int unseen_for_long = 64;   // steps
 constexpr double most_surprise = 2; // a step that was interrupted says nothing
 
 // The sizes around `rows`, and how far it lies between them.
@@ -39,8 +42,14 @@ void StepCosts::observe(std::size_t rows, double seconds) {
     const double expected = scale_ * (seconds_[place.low] + place.share * (seconds_[place.high] - seconds_[place.low]));
     const double surprise = std::clamp(seconds / expected, 1 / most_surprise, most_surprise) - 1;
     scale_ *= 1 + learning_scale * surprise;
-    seconds_[place.low] *= 1 + learning_size * (1 - place.share) * surprise;
-    if (place.high != place.low) seconds_[place.high] *= 1 + learning_size * place.share * surprise;
+    const auto learn = [&](std::size_t i, double share) {
+        const double unseen = std::min(1.0, static_cast<double>(unseen_[i]) / unseen_for_long);
+        seconds_[i] *= 1 + (learning_size + (most_learning - learning_size) * unseen) * share * surprise;
+        unseen_[i] = -1;
+    };
+    learn(place.low, 1 - place.share);
+    if (place.high != place.low) learn(place.high, place.share);
+    for (int& steps : unseen_) steps = std::min(steps + 1, unseen_for_long);
 }
 
 double StepCosts::seconds(std::size_t rows) const {

@@ -1,4 +1,5 @@
-// What a step of n rows takes on this machine: measured at start, corrected by every step that runs.
+// What a step of n rows takes on this machine: measured at start, corrected by every step that runs. What was not seen for long
+// is corrected more by what is seen then.
 #pragma once
 
 #include <array>
@@ -18,6 +19,7 @@ public:
 
 private:
     std::array<double, sizes.size()> seconds_{}; // but for scale_, which follows a machine that is busy or throttled
+    std::array<int, sizes.size()> unseen_{};     // steps since one of about so many rows
     double scale_ = 1;
 };
 
