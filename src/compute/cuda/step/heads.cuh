@@ -78,11 +78,7 @@ public:
 
     // The rows of the step before that were accepted.
     __device__ __forceinline__ void replay() {
-        sync_consumers(); // the memory of stages is free
-        load_tables();
-        float* const state = p_.head_state(__ldg(&p_.sequence->slot), head_);
-        columns_.load(state);
-        sync_consumers();
+        float* const state = begin();
         const StepSequence& s = at_.sequence;
         if (s.pending_count == 0) return;
         for (int first = 0; first < s.pending_count; first += HeadMemory::batch) {
@@ -97,11 +93,7 @@ public:
     }
 
     __device__ __forceinline__ void run() {
-        sync_consumers(); // the memory of stages is free
-        load_tables();
-        float* const state = p_.head_state(__ldg(&p_.sequence->slot), head_);
-        columns_.load(state);
-        sync_consumers();
+        float* const state = begin();
         const StepSequence& s = at_.sequence;
         for (int first = 0; first < s.rows; first += HeadMemory::batch) {
             const int count = min(HeadMemory::batch, s.rows - first);
@@ -131,6 +123,16 @@ public:
     }
 
 private:
+    // The tables and the state, which lies there.
+    __device__ __forceinline__ float* begin() {
+        sync_consumers(); // the memory of stages is free
+        load_tables();
+        float* const state = p_.head_state(__ldg(&p_.sequence->slot), head_);
+        columns_.load(state);
+        sync_consumers();
+        return state;
+    }
+
     __device__ __forceinline__ float* saved(int slot) const {
         return p_.saves + static_cast<std::size_t>(head_ * max_saved_states + slot) * (head_dim * head_dim);
     }
