@@ -63,14 +63,6 @@ __device__ __forceinline__ void wait(const std::uint64_t& barrier, std::uint32_t
     ptx::barrier_wait(ptx::shared_address(&barrier), parity);
 }
 
-template <int registers>
-__device__ __forceinline__ void give_registers() {
-    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(registers));
-}
-template <int registers>
-__device__ __forceinline__ void take_registers() {
-    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
-}
 __device__ __forceinline__ void sync_consumers() {
     asm volatile("bar.sync 1, 512;" ::: "memory");
 }
@@ -119,11 +111,8 @@ __device__ __forceinline__ void count(std::uint32_t* at, std::uint32_t by = 1) {
 __device__ __forceinline__ std::uint32_t marks_of(const StepState* step) {
     return __ldcg(&step->number) << mark_bits;
 }
-__device__ __forceinline__ Word marked(std::uint32_t value, std::uint32_t mark) {
-    return static_cast<Word>(mark) << 32 | value;
-}
 __device__ __forceinline__ Word marked(float value, std::uint32_t mark) {
-    return marked(__float_as_uint(value), mark);
+    return static_cast<Word>(mark) << 32 | __float_as_uint(value);
 }
 __device__ __forceinline__ bool has_mark(Word word, std::uint32_t mark) {
     return static_cast<std::uint32_t>(word >> 32) == mark;

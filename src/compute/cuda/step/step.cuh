@@ -405,14 +405,14 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
     __syncthreads();
     const Place<n> place(s);
     if (warp >= consumer_warps) {
-        give_registers<copier_registers>();
+        ptx::registers_down<copier_registers>();
         if (warp == consumer_warps && lane < group_tiles) stream_weights<n>(s, shared, place, lane);
         if (warp == consumer_warps + 1) {
             ptx::wait_for_dependencies();
             stream_activations<n>(s, shared, place, lane);
         }
     } else {
-        take_registers<consumer_registers>();
+        ptx::registers_up<consumer_registers>();
         ptx::wait_for_dependencies();
         if (threadIdx.x == 0) shared.target = __ldcg(s.arrivals + 1), shared.marks = marks_of(s.step);
         sync_consumers();
