@@ -20,8 +20,10 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <string_view>
 #include <sys/resource.h>
 #include <thread>
+#include <unistd.h>
 
 namespace lucebox::app {
 namespace {
@@ -137,6 +139,17 @@ bool wait_for_signal(const sigset_t& signals, std::chrono::milliseconds timeout)
     return sigtimedwait(&signals, nullptr, &wait) > 0;
 }
 
+// Nothing that has to be kept is left once nobody is answered any more, so who still computes a long step, or loads a model, is waited
+// for this long: docker kills after ten seconds, of which the drain may take eight.
+constexpr unsigned seconds_to_end = 1;
+
+// In a handler, because it must also come to pass where no thread gets its turn.
+void leave(int) {
+    constexpr std::string_view words = "stopped without waiting for what still computes\n";
+    static_cast<void>(!::write(STDERR_FILENO, words.data(), words.size()));
+    ::_exit(0);
+}
+
 void drain(server::Server& server, const sigset_t& signals, std::chrono::milliseconds deadline) {
     using namespace std::chrono_literals;
     log_info("stopping: {} requests may finish within {} s", server.counters().active, deadline.count() / 1000);
@@ -145,6 +158,8 @@ void drain(server::Server& server, const sigset_t& signals, std::chrono::millise
     while (!server.wait_until_idle(0ms) && std::chrono::steady_clock::now() < end) {
         if (wait_for_signal(signals, 50ms)) break;
     }
+    std::signal(SIGALRM, leave);
+    ::alarm(seconds_to_end);
     server.stop();
 }
 
