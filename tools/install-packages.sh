@@ -7,7 +7,7 @@ packages=(g++ cmake ninja-build pkg-config libfmt-dev nlohmann-json3-dev libgtes
     libspdlog-dev libtomlplusplus-dev libcli11-dev libboost1.81-dev libcurl4-openssl-dev zlib1g-dev
     ca-certificates python3)
 [ "${1:-}" != tests ] || packages+=(clang libclang-rt-14-dev clang-tidy clang-format llvm python3-venv python3-pip python3-yaml
-    python3-jsonschema bats shellcheck buildah mmdebstrap chromium)
+    python3-jsonschema bats shellcheck buildah mmdebstrap chromium docker-compose podman-compose)
 
 missing=()
 for package in "${packages[@]}"; do

@@ -79,11 +79,45 @@ class Compose(unittest.TestCase):
         self.assertNotIn("privileged", service)
         self.assertEqual(service["ulimits"]["memlock"], -1)
 
-    def test_docker_compose_accepts_it(self):
-        if not shutil.which("docker") or subprocess.run(["docker", "compose", "version"], capture_output=True).returncode != 0:
-            self.skipTest("docker compose is not installed")
-        done = subprocess.run(["docker", "compose", "-f", REPOSITORY + "/deploy/compose.yaml", "config", "--quiet"], text=True, capture_output=True)
+    def copy(self, text):
+        """The file in a folder of its own: podman-compose makes the folders that it names."""
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        with open(folder + "/compose.yaml", "w") as file:
+            file.write(text)
+        return folder
+
+    def test_compose_accepts_it(self):
+        programs = [words for words in (["docker", "compose"], ["docker-compose"])
+                    if shutil.which(words[0]) and subprocess.run([*words, "version"], capture_output=True).returncode == 0]
+        if not programs:
+            self.skipTest("neither docker compose nor docker-compose is installed")
+        text = read("deploy/compose.yaml")
+        for words in programs:
+            def problems(text):
+                done = subprocess.run([*words, "-f", self.copy(text) + "/compose.yaml", "config", "--quiet"], text=True, capture_output=True)
+                return done.stderr if done.returncode else ""
+            self.assertEqual(problems(text), "", words)
+            self.assertIn("cap_dorp", problems(text.replace("cap_drop", "cap_dorp")))  # it does look
+            self.assertNotEqual(problems(text.replace("count: all", "count: [1]")), "")
+
+    @unittest.skipUnless(shutil.which("podman-compose"), "podman-compose is not installed")
+    def test_podman_compose_asks_podman_for_the_same(self):
+        folder = self.copy(read("deploy/compose.yaml"))
+        with open(folder + "/podman", "w") as file:
+            file.write(f'#!/bin/sh\n[ "$1" != --version ] || echo podman version 4.3.1\n[ "$1" != run ] || printf "%s\\n" "$@" >{folder}/run\n')
+        os.chmod(folder + "/podman", 0o755)
+        done = subprocess.run(["podman-compose", "-f", folder + "/compose.yaml", "up", "-d"], text=True, capture_output=True, cwd=folder,
+                              env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "LUCEBOX_PORT": "8123", "LUCEBOX_DEVICE": "cpu"})
         self.assertEqual(done.returncode, 0, done.stderr)
+        with open(folder + "/run") as file:
+            words = file.read().splitlines()
+        self.assertEqual(words[-1], "ghcr.io/luce-org/lucebox-hub:cuda12")
+        self.assertIn("--read-only", words)
+        for pair in (["--cap-drop", "ALL"], ["--security-opt", "no-new-privileges:true"], ["--tmpfs", "/tmp"], ["-p", "127.0.0.1:8123:8080"], ["--ulimit", "memlock=-1"],
+                     ["-u", "65532:65532"], ["-e", "LUCEBOX_DEVICE=cpu"]):
+            self.assertTrue(any(words[i:i + 2] == pair for i in range(len(words))), f"{pair} is not in {words}")
+        self.assertTrue(any(word.endswith("models:/models:ro") for word in words), words)
 
 
 class Quadlet(unittest.TestCase):
