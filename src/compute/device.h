@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -75,6 +76,36 @@ struct Vector {
 };
 
 inline constexpr std::size_t max_top_k = 16; // a draft's tree never looks further down the list
+
+// What a sampler asks of a row of logits, so that the row need not leave the device. See Device::summarise.
+struct RowQuery {
+    std::int32_t row = -1;                                 // of the logits; -1: nothing is asked
+    std::int32_t masked = 0;                               // 1: only the tokens of the row's mask count
+    float temperature = 0;                                 // 0: the best token is all that is asked for
+    float floor = -std::numeric_limits<float>::infinity(); // what lies further below the best one does not count
+    std::uint32_t count = 0;                               // candidates asked for: so many of the best,
+    float share = 0;                                       // or the best that have this share of the mass; neither: none, but masses
+};
+struct RowCandidate {
+    float logit = 0;
+    std::int32_t token = 0;
+};
+struct RowSummary {
+    static constexpr std::size_t near = 64, room = 4096; // candidates in the summary itself, and with those elsewhere
+    static constexpr std::size_t mass_block = 1024;      // logits that share a mass
+
+    float best = 0; // minus infinity: no token counts. Unless it is finite, nothing else holds
+    std::int32_t best_token = 0;
+    std::uint32_t found = 0; // candidates; beyond `room` they are not all kept
+    std::uint32_t unused = 0;
+    RowCandidate candidate[near]; // in no order
+    // Behind it: f64 masses, one for each block of the row.
+
+    static constexpr std::size_t masses(std::size_t width) { return (width + mass_block - 1) / mass_block; }
+    static constexpr std::size_t bytes(std::size_t width) { return sizeof(RowSummary) + masses(width) * sizeof(double); }
+};
+// Words of 64 tokens in a row's mask: bit `token % 64` of word `token / 64` is set if the token may come.
+constexpr std::size_t mask_words(std::size_t width) { return (width + 63) / 64; }
 
 enum class Activation : std::uint8_t { silu, gelu_tanh };
 
@@ -264,6 +295,15 @@ public:
     // ids[r] = the largest of logits[r]; the lower id of equals. A logit that is not a number counts as minus infinity; if
     // none is left, the answer is 0.
     virtual void best_tokens(Tensor logits, std::int32_t* ids) = 0;
+    // What the queries ask of rows of logits, each row at most once; all but the logits' rows in device memory: queries
+    // [count], masks [logits.rows, mask_words(width)] (only those of masked queries are looked at), summaries
+    // [logits.rows, RowSummary::bytes(width)] and `more` [logits.rows, RowSummary::room - near] by the row that they are of.
+    // A token counts if its logit is a number above minus infinity, at least best + floor, and the mask allows it. The best
+    // is that of best_tokens() among those the mask allows. Candidates are a head of all that count, in the order of
+    // compute::precedes, with what was asked for, if so much counts. Masses (of queries without `count`): of each block of
+    // mass_block logits the sum that compute::block_mass says, to the bit.
+    virtual void summarise(Tensor logits, const RowQuery* queries, std::size_t count, const std::uint64_t* masks,
+                           std::byte* summaries, RowCandidate* more) = 0;
 };
 
 } // namespace lucebox::compute

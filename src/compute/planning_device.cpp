@@ -113,6 +113,7 @@ public:
     void store_columns(Tensor, Tensor, std::size_t) override {}
     void top_k(Tensor, std::size_t, std::int32_t*, float*) override {}
     void best_tokens(Tensor, std::int32_t*) override {}
+    void summarise(Tensor, const RowQuery*, std::size_t, const std::uint64_t*, std::byte*, RowCandidate*) override {}
     double measure_read_rate(std::size_t) override { return 0; }
     bool supports_kv(DType type) const override { return like_ ? like_->supports_kv(type) : type != DType::f32; }
     std::size_t padded_rows(std::size_t rows) const override { return like_ ? like_->padded_rows(rows) : gpu_padded_rows(rows); }

@@ -1,5 +1,7 @@
 #include "decode/continue_text.h"
 
+#include "decode/runner_row.h"
+
 #include <chrono>
 #include <numeric>
 
@@ -38,13 +40,13 @@ Result<ContinuedText> continue_text(model::Runner& runner, Speculator& speculato
     TokenHistory history;
     history.add_prompt(prompt);
     Sampler sampler;
-    std::vector<float> logits(runner.vocabulary());
+    const bool stays = leaves_the_row(options.sampling);
     ContinuedText text;
     // The target's choice behind a row; false when the text is complete.
     const auto choose = [&](std::size_t output, TokenId& token) {
-        const auto row = runner.logits(output);
-        std::copy(row.begin(), row.end(), logits.begin());
-        token = sampler.sample(logits, options.sampling, history, prompt.size() + text.tokens.size()).token;
+        const std::size_t position = prompt.size() + text.tokens.size();
+        RunnerRow row(runner, output);
+        token = stays ? sampler.sample(row, options.sampling, position) : sampler.sample(row.whole(), options.sampling, history, position).token;
         text.ended = options.ends && options.ends(token);
         if (text.ended) return false;
         text.tokens.push_back(token);

@@ -1,78 +1,27 @@
-// Nobody reads the floating-point exception flags, and only without them does GCC turn the conditionals of
-// exp_negative into lanes (3.4 times as fast). The values are the same either way.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-trapping-math")
-#endif
-
 #include "decode/sampler.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <limits>
 
 namespace lucebox::decode {
 
+using compute::best_candidates;
+using compute::exp_negative;
+using compute::forbid;
+using compute::largest;
+using compute::RowQuery;
+using compute::RowSummary;
+
 namespace {
 
+constexpr std::size_t kBlock = RowSummary::mass_block;
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
-constexpr std::size_t kLanes = 16;   // one AVX-512 register, or four SSE ones
-constexpr std::size_t kBlock = 1024; // floats summed in single precision before a double takes over
-
-// e^x for x <= 0, the same bits on every machine, which libm does not promise. x = n ln 2 + r, |r| <= ln 2 / 2; the
-// Taylor series to r^7 is off by less than one unit in the last place. Below -87 (and for NaN) zero: 2^n would be
-// subnormal.
-inline float exp_negative(float x) {
-    constexpr float lowest = -87;
-    constexpr float to_integer = 12582912; // 1.5 * 2^23: adding it rounds to an integer
-    const float bounded = x > lowest ? x : lowest;
-    const float n = (bounded * 1.44269504f + to_integer) - to_integer;
-    const float r = (bounded - n * 0.693359375f) - n * -2.12194440e-4f; // ln 2 in two parts
-    float sum = 1.0f / 5040;
-    sum = sum * r + 1.0f / 720;
-    sum = sum * r + 1.0f / 120;
-    sum = sum * r + 1.0f / 24;
-    sum = sum * r + 1.0f / 6;
-    sum = sum * r + 0.5f;
-    sum = sum * r + 1;
-    sum = sum * r + 1;
-    const auto exponent = static_cast<std::uint32_t>(static_cast<std::int32_t>(n) + 127) << 23;
-    const float value = sum * std::bit_cast<float>(exponent);
-    return x > lowest ? value : 0;
-}
-
-// The comparison is false for NaN, which therefore never becomes the maximum.
-float maximum(std::span<const float> logits) {
-    float lanes[kLanes];
-    std::fill(std::begin(lanes), std::end(lanes), kMinusInfinity);
-    const std::size_t whole = logits.size() / kLanes * kLanes;
-    for (std::size_t i = 0; i < whole; i += kLanes)
-        for (std::size_t j = 0; j < kLanes; ++j)
-            lanes[j] = logits[i + j] > lanes[j] ? logits[i + j] : lanes[j];
-    float best = kMinusInfinity;
-    for (const float lane : lanes)
-        best = lane > best ? lane : best;
-    for (std::size_t i = whole; i < logits.size(); ++i)
-        best = logits[i] > best ? logits[i] : best;
-    return best;
-}
-
 TokenId first_equal(std::span<const float> logits, float value) {
     const auto at = std::find(logits.begin(), logits.end(), value);
     return at == logits.end() ? 0 : static_cast<TokenId>(at - logits.begin());
-}
-
-bool any_above(const float* logits, std::size_t count, float limit) {
-    int above = 0;
-    for (std::size_t i = 0; i < count; ++i)
-        above |= logits[i] > limit;
-    return above != 0;
-}
-
-bool better(const Sampler::Candidate& a, const Sampler::Candidate& b) {
-    return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
 }
 
 // Differences to an infinite maximum are NaN; the largest finite numbers order the same way.
@@ -81,18 +30,41 @@ void make_finite(std::span<float> logits) {
         logit = std::min(logit, std::numeric_limits<float>::max());
 }
 
-void forbid(std::span<float> logits, std::span<const std::uint64_t> mask) {
-    for (std::size_t begin = 0, word = 0; begin < logits.size(); begin += 64, ++word) {
-        const auto block = logits.subspan(begin, std::min<std::size_t>(64, logits.size() - begin));
-        const std::uint64_t bits = word < mask.size() ? mask[word] : 0;
-        if (bits == ~std::uint64_t{0}) continue;
-        if (bits == 0) {
-            std::fill(block.begin(), block.end(), kMinusInfinity);
-            continue;
-        }
-        for (std::size_t i = 0; i < block.size(); ++i)
-            if ((bits >> i & 1) == 0) block[i] = kMinusInfinity;
+// How far below the best one a logit still counts.
+float reach(const SamplingParams& params) { return params.min_p > 0 ? params.temperature * std::log(params.min_p) : kMinusInfinity; }
+
+bool limits_count(const SamplingParams& params, std::size_t vocabulary) {
+    return params.top_k > 0 && static_cast<std::size_t>(params.top_k) < vocabulary;
+}
+
+struct BlockChoice {
+    std::size_t block = 0;
+    double left = 0; // of the mass drawn, in this block
+};
+
+// Rounding may carry the target past the end: the last place with any mass is the answer then.
+BlockChoice choose_block(std::span<const double> masses, double target) {
+    BlockChoice chosen{0, target};
+    for (std::size_t block = 0; block < masses.size(); ++block) {
+        if (masses[block] <= 0) continue;
+        chosen = {block, target};
+        if (target < masses[block]) break;
+        target -= masses[block];
     }
+    return chosen;
+}
+
+// block[0] is token `first`.
+TokenId draw_from_block(std::span<const float> block, std::size_t first, float best, float temperature, float floor, double left) {
+    TokenId last = 0;
+    for (std::size_t i = 0; i < block.size(); ++i) {
+        const float weight = block[i] >= floor ? exp_negative((block[i] - best) / temperature) : 0;
+        if (weight <= 0) continue;
+        last = static_cast<TokenId>(first + i);
+        left -= weight;
+        if (left < 0) break;
+    }
+    return last;
 }
 
 Status check_range(const char* field, double value, double low, double high) {
@@ -121,6 +93,22 @@ Status validate(const SamplingParams& params) {
 bool takes_the_best(const SamplingParams& params) {
     return params.temperature == 0 && params.repetition_penalty == 1 && params.frequency_penalty == 0 &&
            params.presence_penalty == 0 && params.logit_bias.empty();
+}
+
+bool leaves_the_row(const SamplingParams& params) {
+    SamplingParams greedy = params;
+    greedy.temperature = 0;
+    return takes_the_best(greedy) && params.top_k <= static_cast<std::int32_t>(RowSummary::room);
+}
+
+RowQuery query_of(const SamplingParams& params, std::size_t vocabulary) {
+    RowQuery query;
+    query.temperature = params.temperature;
+    if (params.temperature == 0) return query;
+    query.floor = reach(params);
+    if (limits_count(params, vocabulary)) query.count = static_cast<std::uint32_t>(params.top_k);
+    else if (params.top_p < 1) query.share = std::max(params.top_p, 1e-6f); // 0 would ask for none
+    return query;
 }
 
 void TokenHistory::add_prompt(std::span<const TokenId> tokens) {
@@ -155,9 +143,9 @@ Sample Sampler::sample(std::span<float> logits, const SamplingParams& params, co
     Sample sample;
     double log_total = 0; // of the model's own distribution
     if (logprobs) {
-        const float best = maximum(logits);
+        const float best = largest(logits);
         log_total = best + std::log(weigh(logits, best, 1, kMinusInfinity));
-        select_best(logits, static_cast<std::size_t>(std::max(top_logprobs, 0)), kMinusInfinity);
+        best_candidates(logits, static_cast<std::size_t>(std::max(top_logprobs, 0)), kMinusInfinity, candidates_);
         for (const Candidate& candidate : candidates_)
             sample.top.push_back({candidate.token, static_cast<float>(candidate.logit - log_total)});
     }
@@ -179,7 +167,7 @@ TokenId Sampler::choose(std::span<float> logits, const SamplingParams& params, c
                         std::uint64_t position, std::uint32_t draw_number) {
     apply_bias(logits, params);
     apply_penalties(logits, params, history);
-    float best = maximum(logits);
+    float best = largest(logits);
     if (best == std::numeric_limits<float>::infinity()) {
         make_finite(logits);
         best = std::numeric_limits<float>::max();
@@ -238,72 +226,33 @@ void Sampler::apply_penalties(std::span<float> logits, const SamplingParams& par
     }
 }
 
-// Fills candidates_ with the `count` best that are at least `floor`, best first. A scan with a rising limit: nearly all
-// blocks hold nothing above it and cost one comparison a lane.
-void Sampler::select_best(std::span<const float> logits, std::size_t count, float floor) {
-    candidates_.clear();
-    count = std::min(count, logits.size());
-    if (count == 0) return;
-    const std::size_t room = std::max(2 * count, count + 256);
-    float limit = std::nextafter(floor, kMinusInfinity);
-    for (std::size_t begin = 0; begin < logits.size(); begin += kLanes) {
-        const std::size_t end = std::min(begin + kLanes, logits.size());
-        if (!any_above(logits.data() + begin, end - begin, limit)) continue;
-        for (std::size_t i = begin; i < end; ++i)
-            if (logits[i] > limit) candidates_.push_back({logits[i], static_cast<TokenId>(i)});
-        if (candidates_.size() < room) continue;
-        // An equal logit that comes later has the higher id, so "above the worst kept one" is enough from here on.
-        std::nth_element(candidates_.begin(), candidates_.begin() + static_cast<std::ptrdiff_t>(count - 1),
-                         candidates_.end(), better);
-        candidates_.resize(count);
-        limit = std::max(limit, candidates_.back().logit);
-    }
-    std::sort(candidates_.begin(), candidates_.end(), better);
-    if (candidates_.size() > count) candidates_.resize(count);
-}
-
 // The mass of all logits from `floor` up, relative to the best one; block_mass_ keeps its parts.
 double Sampler::weigh(std::span<const float> logits, float best, float temperature, float floor) {
     block_mass_.clear();
     double total = 0;
     for (std::size_t begin = 0; begin < logits.size(); begin += kBlock) {
         const auto block = logits.subspan(begin, std::min(kBlock, logits.size() - begin));
-        const auto weight = [&](float logit) {
-            const float full =
-                exp_negative((logit - best) / temperature); // always computed, so that lanes run together
-            return logit >= floor ? full : 0.0f;
-        };
-        float lanes[kLanes] = {};
-        const std::size_t whole = block.size() / kLanes * kLanes;
-        for (std::size_t i = 0; i < whole; i += kLanes)
-            for (std::size_t j = 0; j < kLanes; ++j)
-                lanes[j] += weight(block[i + j]);
-        double mass = 0;
-        for (const float lane : lanes)
-            mass += lane;
-        for (std::size_t i = whole; i < block.size(); ++i)
-            mass += weight(block[i]);
-        block_mass_.push_back(mass);
-        total += mass;
+        block_mass_.push_back(compute::block_mass(block, best, temperature, floor));
+        total += block_mass_.back();
     }
     return total;
 }
 
 TokenId Sampler::draw(std::span<const float> logits, const SamplingParams& params, float best, double u) {
-    const float temperature = params.temperature;
-    const float floor = params.min_p > 0 ? best + temperature * std::log(params.min_p) : kMinusInfinity;
-    if (params.top_k > 0 && static_cast<std::size_t>(params.top_k) < logits.size()) {
-        select_best(logits, static_cast<std::size_t>(params.top_k), floor);
-        double total = 0;
-        for (const Candidate& candidate : candidates_)
-            total += exp_negative((candidate.logit - best) / temperature);
-        return draw_from_selected(best, params, total, u);
+    const float floor = best + reach(params);
+    if (limits_count(params, logits.size())) {
+        best_candidates(logits, static_cast<std::size_t>(params.top_k), floor, candidates_);
+        return draw_from_best(params, best, u);
     }
-    const double total = weigh(logits, best, temperature, floor);
-    if (params.top_p >= 1) return draw_from_all(logits, best, temperature, floor, u * total);
+    const double total = weigh(logits, best, params.temperature, floor);
+    if (params.top_p >= 1) {
+        const BlockChoice chosen = choose_block(block_mass_, u * total);
+        const std::size_t begin = chosen.block * kBlock;
+        return draw_from_block(logits.subspan(begin, std::min(kBlock, logits.size() - begin)), begin, best, params.temperature, floor, chosen.left);
+    }
     // The nucleus is small nearly always; when it is not, look for it among more.
     for (std::size_t count = 256;; count *= 8) {
-        select_best(logits, count, floor);
+        best_candidates(logits, count, floor, candidates_);
         const TokenId token = draw_from_selected(best, params, total, u);
         if (token >= 0) return token;
         if (candidates_.size() < count) {
@@ -312,6 +261,13 @@ TokenId Sampler::draw(std::span<const float> logits, const SamplingParams& param
             return draw_from_selected(best, all, total, u);
         }
     }
+}
+
+// From the candidates that top_k left.
+TokenId Sampler::draw_from_best(const SamplingParams& params, float best, double u) const {
+    double total = 0;
+    for (const Candidate& candidate : candidates_) total += exp_negative((candidate.logit - best) / params.temperature);
+    return draw_from_selected(best, params, total, u);
 }
 
 // Draws from the smallest head of candidates_ that reaches top_p of `total`; -1 if they do not reach it.
@@ -335,28 +291,65 @@ TokenId Sampler::draw_from_selected(float best, const SamplingParams& params, do
     return candidates_[kept - 1].token;
 }
 
-TokenId Sampler::draw_from_all(std::span<const float> logits, float best, float temperature, float floor,
-                               double target) {
-    // Rounding may carry the target past the end: the last place with any mass is the answer then.
-    std::size_t chosen = 0;
-    double left = target;
-    for (std::size_t block = 0; block < block_mass_.size(); ++block) {
-        if (block_mass_[block] <= 0) continue;
-        chosen = block;
-        left = target;
-        if (target < block_mass_[block]) break;
-        target -= block_mass_[block];
+TokenId Sampler::sample(RemoteRow& row, const SamplingParams& params, std::uint64_t position, Constraint* constraint) {
+    const TokenId token = choose(row, params, position, 0, nullptr);
+    if (constraint == nullptr || constraint->allows(token)) return token;
+    const RemoteRow::Mask mask = constraint->mask();
+    return choose(row, params, position, 1, &mask);
+}
+
+TokenId Sampler::choose(RemoteRow& row, const SamplingParams& params, std::uint64_t position, std::uint32_t draw_number,
+                        const RemoteRow::Mask* mask) {
+    if (params.temperature == 0 && mask == nullptr) return row.best();
+    RowQuery query = query_of(params, row.width());
+    query.masked = mask == nullptr ? 0 : 1;
+    const auto summary = row.summary(query, mask == nullptr ? RemoteRow::Mask{} : *mask);
+    if (std::isfinite(summary.row->best)) {
+        if (params.temperature == 0) return summary.row->best_token;
+        const TokenId token = draw_remotely(row, summary, params, uniform(params.seed, position, draw_number), mask);
+        if (token >= 0) return token;
     }
-    TokenId last = 0;
-    const std::size_t end = std::min((chosen + 1) * kBlock, logits.size());
-    for (std::size_t i = chosen * kBlock; i < end; ++i) {
-        const float weight = logits[i] >= floor ? exp_negative((logits[i] - best) / temperature) : 0;
-        if (weight <= 0) continue;
-        last = static_cast<TokenId>(i);
-        left -= weight;
-        if (left < 0) break;
+    const std::span<float> logits = row.whole(); // what is rare is not worth a way of its own
+    if (mask != nullptr) forbid(logits, *mask);
+    overwritten_.clear();
+    return choose(logits, params, {}, position, draw_number);
+}
+
+// -1: the device did not tell enough.
+TokenId Sampler::draw_remotely(RemoteRow& row, const RemoteRow::Summary& summary, const SamplingParams& params, double u,
+                               const RemoteRow::Mask* mask) {
+    const float best = summary.row->best;
+    if (limits_count(params, row.width())) {
+        if (!collect(row, *summary.row)) return -1;
+        candidates_.resize(std::min(candidates_.size(), static_cast<std::size_t>(params.top_k)));
+        return draw_from_best(params, best, u);
     }
-    return last;
+    double total = 0;
+    for (const double mass : summary.masses) total += mass;
+    if (params.top_p < 1) return collect(row, *summary.row) ? draw_from_selected(best, params, total, u) : -1;
+    const BlockChoice chosen = choose_block(summary.masses, u * total);
+    const std::size_t begin = chosen.block * kBlock;
+    std::span<const float> block = row.part(begin, std::min(kBlock, row.width() - begin));
+    if (mask != nullptr) {
+        block_.assign(block.begin(), block.end());
+        forbid(block_, *mask, begin);
+        block = block_;
+    }
+    return draw_from_block(block, begin, best, params.temperature, best + reach(params), chosen.left);
+}
+
+// Fills candidates_ with those that the device told, best first; false if it could not tell them all.
+bool Sampler::collect(RemoteRow& row, const RowSummary& summary) {
+    const std::size_t found = summary.found;
+    if (found == 0 || found > RowSummary::room) return false;
+    const std::size_t near = std::min(found, RowSummary::near);
+    candidates_.assign(summary.candidate, summary.candidate + near);
+    if (found > near) {
+        const auto more = row.more(found - near);
+        candidates_.insert(candidates_.end(), more.begin(), more.end());
+    }
+    std::sort(candidates_.begin(), candidates_.end(), compute::precedes);
+    return true;
 }
 
 } // namespace lucebox::decode

@@ -273,6 +273,7 @@ void Engine::State::step() {
         return;
     }
     std::size_t generated = 0;
+    for (auto& generation : running) generation->prepare(*runner);
     for (auto& generation : running) {
         generation->fetch(*runner);
         if (device_failed()) return; // what was fetched means nothing

@@ -1,5 +1,7 @@
 #include "engine/generation.h"
 
+#include "decode/runner_row.h"
+
 #include <algorithm>
 #include <cmath>
 
@@ -79,14 +81,21 @@ void Generation::report_progress() {
     on_event_(Progress{fed_, request_.prompt.size()});
 }
 
+void Generation::prepare(model::Runner& runner) {
+    if (output_ < 0 || embeds() || needs_rows() || guide_.forced() || request_.sampling.temperature == 0) return;
+    runner.ask(static_cast<std::size_t>(output_), decode::query_of(request_.sampling, runner.vocabulary()));
+}
+
 void Generation::fetch(model::Runner& runner) {
     if (output_ < 0) return;
     if (embeds()) {
         const std::size_t width = runner.model().width(), count = request_.pooling == Pooling::mean ? row_count_ : 1;
         return pool(runner.states().subspan(static_cast<std::size_t>(output_) * width, count * width));
     }
-    if (best_only_) runner.best(static_cast<std::size_t>(output_));
-    else runner.logits(static_cast<std::size_t>(output_));
+    const auto output = static_cast<std::size_t>(output_);
+    if (needs_rows()) runner.logits(output);
+    else if (request_.sampling.temperature == 0) runner.best(output);
+    else if (runner.asked(output)) runner.summary(output);
 }
 
 std::size_t Generation::advance(model::Runner& runner, decode::Sampler& sampler, decode::Speculator& speculator,
@@ -142,15 +151,7 @@ void Generation::walk(model::Runner& runner, decode::Sampler& sampler, decode::S
     for (;;) {
         const auto output = static_cast<std::size_t>(output_ + path_.back());
         const std::size_t position = request_.prompt.size() + generated_;
-        if (best_only_) {
-            decode::Sample sample;
-            sample.token = runner.best(output);
-            take(std::move(sample), position, context);
-        } else {
-            const std::span<const float> row = runner.logits(output);
-            // The runner's copy is not read again, so the sampler may work in it.
-            take(choose({const_cast<float*>(row.data()), row.size()}, sampler, position), position, context);
-        }
+        take(choose(runner, output, sampler, position), position, context);
         if (finished_) return;
         speculator.add(sequence_, last_);
         const std::int32_t child = tree_ ? tree_->child(path_.back(), last_) : -1;
@@ -159,7 +160,16 @@ void Generation::walk(model::Runner& runner, decode::Sampler& sampler, decode::S
     }
 }
 
-decode::Sample Generation::choose(std::span<float> logits, decode::Sampler& sampler, std::size_t position) {
+decode::Sample Generation::choose(model::Runner& runner, std::size_t output, decode::Sampler& sampler, std::size_t position) {
+    decode::RunnerRow row(runner, output);
+    if (needs_rows()) return choose_from(row.whole(), sampler, position);
+    decode::Sample sample;
+    const auto forced = guide_.forced();
+    sample.token = forced ? *forced : sampler.sample(row, request_.sampling, position, guide_.constraint());
+    return sample;
+}
+
+decode::Sample Generation::choose_from(std::span<float> logits, decode::Sampler& sampler, std::size_t position) {
     const auto soft = guide_.soft_close();
     const float close_logit = soft ? logits[static_cast<std::size_t>(*soft)] : 0;
     decode::Sample sample = sampler.sample(logits, request_.sampling, history_, position, request_.logprobs, request_.top_logprobs,

@@ -15,17 +15,16 @@ namespace lucebox::engine {
 
 using Clock = std::chrono::steady_clock;
 
-// Whether a request's tokens are the largest logits as the model gave them, and nobody asks for more of a row.
-inline bool asks_for_the_best_only(const Request& request) {
-    return decode::takes_the_best(request.sampling) && !request.logprobs && request.top_logprobs == 0 && !request.reasoning &&
-           !request.grammar;
+// Whether rows of logits may stay on the device, as far as the request is concerned.
+inline bool leaves_rows(const Request& request) {
+    return decode::leaves_the_row(request.sampling) && !request.logprobs && request.top_logprobs == 0;
 }
 
 class Generation {
 public:
     Generation(Request request, Guide guide, OnEvent on_event, const text::Tokenizer& tokenizer)
         : request_(std::move(request)), guide_(std::move(guide)), on_event_(std::move(on_event)), tokenizer_(tokenizer),
-          stops_(request_.stop), best_only_(asks_for_the_best_only(request_)), submitted_(Clock::now()) {
+          stops_(request_.stop), leaves_rows_(leaves_rows(request_)), submitted_(Clock::now()) {
         history_.add_prompt(request_.prompt);
     }
 
@@ -50,7 +49,9 @@ public:
     // be its own.
     void add_prompt(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs);
     void add_tree(std::vector<model::Row>& rows, const decode::DraftTree& tree, std::size_t& outputs);
-    // Behind the step: waits for its logits, or for its best tokens where those are all it needs.
+    // Behind the step, before anybody's advance(): asks the device for what the first choice needs.
+    void prepare(model::Runner& runner);
+    // Waits for its logits, or for that.
     void fetch(model::Runner& runner);
     // Samples as far as the guesses were right, tells the caller, commits what stays; how many tokens were generated.
     // `context`: tokens a sequence may hold.
@@ -72,7 +73,9 @@ private:
     void report_progress();
     void pool(std::span<const float> states);
     void end_with_embedding();
-    decode::Sample choose(std::span<float> logits, decode::Sampler& sampler, std::size_t position);
+    bool needs_rows() const { return !leaves_rows_ || guide_.soft_close().has_value(); } // for the next choice
+    decode::Sample choose(model::Runner& runner, std::size_t output, decode::Sampler& sampler, std::size_t position);
+    decode::Sample choose_from(std::span<float> logits, decode::Sampler& sampler, std::size_t position);
     void take(decode::Sample sample, std::size_t position, std::size_t context);
     void walk(model::Runner& runner, decode::Sampler& sampler, decode::Speculator& speculator, std::size_t context);
     void complete(FinishReason reason, std::optional<Error> error = {}); // with the text that was held back
@@ -87,7 +90,7 @@ private:
     decode::TokenHistory history_;
     decode::StopStrings stops_;
     text::Utf8Stream utf8_;
-    bool best_only_ = false;
+    bool leaves_rows_ = false;
 
     model::SequenceId sequence_ = -1;
     std::size_t kept_ = 0;       // prompt tokens that needed no step

@@ -76,6 +76,7 @@ Status Runner::allocate_scratch() {
     const std::size_t window = std::min(rows, logits_window);
     LUCEBOX_CHECK(allocate(logits_, window * vocabulary));
     LUCEBOX_CHECK(allocate(best_, window));
+    LUCEBOX_CHECK(allocate_summaries(window));
     host_logits_.resize(window * vocabulary);
     host_best_.resize(window);
     sequences_.resize(options_.sequences);
@@ -85,6 +86,26 @@ Status Runner::allocate_scratch() {
     kept_.reserve(max_tree_rows);
     for (Sequence& sequence : sequences_) sequence.pending.reserve(max_tree_rows);
     for (const Stage& stage : stages_) LUCEBOX_CHECK(stage.device->prepare(rows, options_.context + max_tree_rows));
+    return Ok{};
+}
+
+Status Runner::allocate_summaries(std::size_t rows) {
+    const std::size_t words = compute::mask_words(vocabulary()), summary = compute::RowSummary::bytes(vocabulary());
+    constexpr std::size_t more = compute::RowSummary::room - compute::RowSummary::near;
+    const auto allocate = [&](std::unique_ptr<compute::Buffer>& buffer, std::size_t bytes) -> Status {
+        LUCEBOX_TRY(buffer, device_.allocate(bytes));
+        scratch_bytes_ += bytes;
+        return Ok{};
+    };
+    LUCEBOX_CHECK(allocate(queries_, rows * sizeof(compute::RowQuery)));
+    LUCEBOX_CHECK(allocate(masks_, rows * words * sizeof(std::uint64_t)));
+    LUCEBOX_CHECK(allocate(summaries_, rows * summary));
+    LUCEBOX_CHECK(allocate(more_, rows * more * sizeof(compute::RowCandidate)));
+    host_queries_.reserve(rows);
+    host_mask_.resize(words);
+    host_summaries_.resize(rows * summary);
+    host_more_.resize(more);
+    host_part_.resize(compute::RowSummary::mass_block);
     return Ok{};
 }
 
@@ -110,6 +131,8 @@ Status Runner::rehearse() {
         if (rows.empty()) continue;
         LUCEBOX_CHECK(step(rows, Commit::all));
         best(0);
+        ask(0, {.masked = 1, .temperature = 1, .share = 0.5f}); // all that the device has for this
+        summary(0);
         LUCEBOX_CHECK(device_.failure());
     }
     close(sequence);
@@ -212,6 +235,8 @@ void Runner::clear_plan() {
     plan_.outputs.clear();
     window_begin_ = window_end_ = 0;
     best_computed_ = false;
+    asked_ = 0;
+    host_queries_.clear();
 }
 
 Status Runner::build_plan(std::span<const Row> rows, Commit commit) {
@@ -289,7 +314,9 @@ std::size_t Runner::compute_window(std::size_t output, bool best) {
     if (!inside) {
         window_begin_ = output / logits_window * logits_window;
         window_end_ = std::min({window_begin_ + logits_window, plan_.outputs.size(), window_begin_ + options_.rows});
-        logits_here_ = best_here_ = false;
+        logits_here_ = asked_ = 0;
+        best_here_ = false;
+        host_queries_.clear();
     }
     const std::size_t count = device_.padded_rows(window_end_ - window_begin_), width = model_->width();
     const Tensor logits{floats(logits_), count, vocabulary()};
@@ -307,12 +334,69 @@ std::size_t Runner::compute_window(std::size_t output, bool best) {
 
 std::span<const float> Runner::logits(std::size_t output) {
     const std::size_t vocabulary = this->vocabulary(), index = compute_window(output, false);
-    if (!logits_here_) {
-        const std::span to(host_logits_.data(), (window_end_ - window_begin_) * vocabulary);
-        device_.download(std::as_writable_bytes(to), logits_->data());
-        logits_here_ = true;
+    const std::span to(host_logits_.data() + index * vocabulary, vocabulary);
+    const std::uint64_t bit = std::uint64_t{1} << index;
+    if ((logits_here_ & bit) == 0) {
+        device_.download(std::as_writable_bytes(to), reinterpret_cast<const std::byte*>(floats(logits_) + index * vocabulary));
+        logits_here_ |= bit;
+        ++rows_fetched_;
     }
-    return {host_logits_.data() + index * vocabulary, vocabulary};
+    return to;
+}
+
+std::span<const float> Runner::logits(std::size_t output, std::size_t first, std::size_t count) {
+    const std::size_t index = compute_window(output, false);
+    const std::span to(host_part_.data(), std::min(count, host_part_.size()));
+    device_.download(std::as_writable_bytes(to), reinterpret_cast<const std::byte*>(floats(logits_) + index * vocabulary() + first));
+    return to;
+}
+
+void Runner::ask(std::size_t output, compute::RowQuery query, std::span<const std::uint64_t> mask) {
+    const std::size_t index = compute_window(output, false), words = host_mask_.size();
+    query.row = static_cast<std::int32_t>(index);
+    std::erase_if(host_queries_, [&](const compute::RowQuery& other) { return other.row == query.row; });
+    host_queries_.push_back(query);
+    asked_ |= std::uint64_t{1} << index;
+    if (query.masked == 0) return;
+    std::ranges::fill(host_mask_, 0);
+    std::ranges::copy(mask.first(std::min(mask.size(), words)), host_mask_.begin());
+    device_.upload(masks_->data() + index * words * sizeof(std::uint64_t), std::as_bytes(std::span(host_mask_)));
+}
+
+bool Runner::asked(std::size_t output) const {
+    return output >= window_begin_ && output < window_end_ && (asked_ >> (output - window_begin_) & 1) != 0;
+}
+
+void Runner::answer_queries() {
+    if (host_queries_.empty()) return;
+    const auto [first, last] = std::ranges::minmax(host_queries_, {}, &compute::RowQuery::row);
+    const auto begin = static_cast<std::size_t>(first.row), count = static_cast<std::size_t>(last.row) - begin + 1;
+    host_queries_.resize(device_.padded_rows(host_queries_.size()));
+    device_.upload(queries_->data(), std::as_bytes(std::span(host_queries_)));
+    plan_.observed = false;
+    device_.begin_step(plan_);
+    device_.summarise({floats(logits_), host_logits_.size() / vocabulary(), vocabulary()}, reinterpret_cast<const compute::RowQuery*>(queries_->data()),
+                      host_queries_.size(), reinterpret_cast<const std::uint64_t*>(masks_->data()), summaries_->data(),
+                      reinterpret_cast<compute::RowCandidate*>(more_->data()));
+    device_.end_step();
+    host_queries_.clear();
+    const std::size_t bytes = compute::RowSummary::bytes(vocabulary());
+    device_.download(std::span(host_summaries_).subspan(begin * bytes, count * bytes), summaries_->data() + begin * bytes);
+}
+
+Runner::Summary Runner::summary(std::size_t output) {
+    const std::size_t index = compute_window(output, false), bytes = compute::RowSummary::bytes(vocabulary());
+    answer_queries();
+    const std::byte* const at = host_summaries_.data() + index * bytes;
+    return {reinterpret_cast<const compute::RowSummary*>(at),
+            {reinterpret_cast<const double*>(at + sizeof(compute::RowSummary)), compute::RowSummary::masses(vocabulary())}};
+}
+
+std::span<const compute::RowCandidate> Runner::more_candidates(std::size_t output, std::size_t count) {
+    const std::size_t index = compute_window(output, false);
+    const std::span to(host_more_.data(), std::min(count, host_more_.size()));
+    device_.download(std::as_writable_bytes(to), more_->data() + index * host_more_.size() * sizeof(compute::RowCandidate));
+    return to;
 }
 
 std::span<const float> Runner::states() {

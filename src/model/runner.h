@@ -72,6 +72,20 @@ public:
     std::span<const float> logits(std::size_t output);
     // The best token of that row, the lower id of equals: less to wait for than its logits.
     TokenId best(std::size_t output);
+    // Asks the device about that row; query.row is set here. `mask`: of a masked query, words of 64 tokens; what lies behind
+    // its end may not come. What is asked before a summary is looked at is answered together. A row of another window of
+    // max_tree_rows outputs than the last one forgets what was asked of that.
+    void ask(std::size_t output, compute::RowQuery query, std::span<const std::uint64_t> mask = {});
+    bool asked(std::size_t output) const; // and not asked something else since
+    struct Summary {
+        const compute::RowSummary* row;
+        std::span<const double> masses;
+    };
+    Summary summary(std::size_t output);
+    std::span<const compute::RowCandidate> more_candidates(std::size_t output, std::size_t count);
+    // logits(output).subspan(first, count), without the others; valid until the next call.
+    std::span<const float> logits(std::size_t output, std::size_t first, std::size_t count);
+    std::size_t rows_fetched() const { return rows_fetched_; } // whole rows of logits that have left the device
     std::size_t outputs() const { return plan_.outputs.size(); }
     // The final hidden states, behind the last norm, of all rows that asked for logits: [outputs, width], valid until the
     // next call. Not for decoding: the first call allocates.
@@ -116,6 +130,8 @@ private:
     void add_row(std::span<const Row> rows, std::size_t index, Commit commit);
     Status run_stages();
     std::size_t compute_window(std::size_t output, bool best); // the output's place in the window
+    Status allocate_summaries(std::size_t rows);
+    void answer_queries();
 
     Placement placement_;
     compute::Device& device_; // the last one
@@ -133,10 +149,19 @@ private:
     std::vector<float> crossing_; // the residual on its way from one device to the next
     std::unique_ptr<compute::Buffer> gathered_, logits_, best_, features_;
     std::size_t window_begin_ = 0, window_end_ = 0; // outputs whose logits are on the device
-    std::vector<float> host_logits_;                // of the window, if logits_here_
+    std::vector<float> host_logits_;                // of the window's rows whose bit of logits_here_ is set
     std::vector<TokenId> host_best_;                // of the window, if best_here_
     std::vector<float> host_states_;
-    bool logits_here_ = false, best_computed_ = false, best_here_ = false;
+    std::uint64_t logits_here_ = 0;
+    std::size_t rows_fetched_ = 0;
+    bool best_computed_ = false, best_here_ = false;
+    std::unique_ptr<compute::Buffer> queries_, masks_, summaries_, more_;
+    std::vector<compute::RowQuery> host_queries_; // that wait for the device
+    std::vector<std::uint64_t> host_mask_;
+    std::vector<std::byte> host_summaries_; // of the window's rows
+    std::vector<compute::RowCandidate> host_more_;
+    std::vector<float> host_part_;
+    std::uint64_t asked_ = 0; // of the window's rows: those whose summary is here, or will be
     std::size_t scratch_bytes_ = 0;
 };
 

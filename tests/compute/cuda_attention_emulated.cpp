@@ -116,6 +116,7 @@ public:
     void store_columns(Tensor, Tensor, std::size_t) override {}
     void top_k(Tensor, std::size_t, std::int32_t*, float*) override {}
     void best_tokens(Tensor, std::int32_t*) override {}
+    void summarise(Tensor, const RowQuery*, std::size_t, const std::uint64_t*, std::byte*, RowCandidate*) override {}
 
 private:
     const StepPlan* plan_ = nullptr;

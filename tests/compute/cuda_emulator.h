@@ -161,6 +161,19 @@ template <class T> T __shfl_up_sync(unsigned, T value, int by) {
     const unsigned lane = threadIdx.x % 32, distance = static_cast<unsigned>(by);
     return emulator::shuffle(value, lane >= distance ? lane - distance : lane);
 }
+template <class T>
+T __shfl_sync(unsigned, T value, int from) { return emulator::shuffle(value, static_cast<unsigned>(from)); }
+template <class T>
+T atomicAdd(T* at, T value) {
+    const T before = *at;
+    *at = before + value;
+    return before;
+}
+inline float __uint_as_float(unsigned bits) {
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
 inline float __fadd_rn(float a, float b) { return a + b; }
 inline float __fmul_rn(float a, float b) { return a * b; }
 inline float __fmaf_rn(float a, float b, float c) { return std::fma(a, b, c); }

@@ -177,6 +177,52 @@ TEST(EngineSpeculation, TextThatIsHeldToAFormIsTheSameAsWithoutGuesses) {
     }
 }
 
+// Who asks for log-probabilities gets them from whole rows of logits, on the host; who does not leaves the rows where they
+// are, and grammars become masks there.
+void expect_the_same_text_with_and_without_rows(compute::DeviceOptions device) {
+    const char* const forms[] = {"", "root ::= ([a-z ]{3} [0-9]{2} \"same words again and again, \")*", "root ::= ([0-9] | [a-f])*"};
+    std::vector<Request> with_rows, without;
+    for (const char* form : forms) {
+        for (std::size_t i = 0; i < 6; ++i) {
+            Request request = requests()[i % 4];
+            request.sampling = {};
+            request.sampling.seed = i;
+            request.sampling.temperature = i == 0 ? 0 : 0.9f;
+            request.sampling.top_k = i == 2 || i == 3 ? 20 : 0;
+            request.sampling.top_p = i >= 3 ? 0.9f : 1;
+            request.sampling.min_p = i == 5 ? 0.05f : 0;
+            request.ignore_end = false;
+            if (*form != 0) request.grammar = *text::Grammar::from_gbnf(form);
+            with_rows.push_back(request);
+            request.logprobs = false;
+            without.push_back(std::move(request));
+        }
+    }
+    std::vector<Answer> expected;
+    for (const auto& [speculation, draft] : {std::pair{"off", false}, {"chain:7", false}, {"auto", true}, {"tree:22", true}}) {
+        Options chosen = options(speculation, draft);
+        chosen.device = device;
+        Client client(chosen);
+        if (expected.empty()) expected = client.ask(with_rows);
+        const auto got = client.ask(without);
+        for (std::size_t i = 0; i < got.size(); ++i) {
+            EXPECT_EQ(got[i].tokens, expected[i].tokens) << speculation << ", request " << i;
+            EXPECT_EQ(got[i].text, expected[i].text) << speculation << ", request " << i;
+            EXPECT_EQ(got[i].finished.reason, expected[i].finished.reason) << speculation << ", request " << i;
+        }
+    }
+}
+
+TEST(EngineRows, TextIsTheSameWhereverItsRowsAndMasksAre) {
+    expect_the_same_text_with_and_without_rows({compute::DeviceChoice::cpu, 2, false, 0});
+}
+
+TEST(CudaEngineRows, TextIsTheSameWhereverItsRowsAndMasksAre) {
+    const auto known = compute::known_devices();
+    if (std::ranges::none_of(known, [](const auto& device) { return device.kind == "cuda" && device.problem.empty(); })) GTEST_SKIP() << "skipped: no GPU";
+    expect_the_same_text_with_and_without_rows({compute::DeviceChoice::cuda, 0, false, 0});
+}
+
 TEST(EngineSpeculation, AThoughtEndsAtTheSameTokenAsWithoutGuesses) {
     const std::vector<TokenId> closing{40, 41, 42};
     std::vector<Request> all;

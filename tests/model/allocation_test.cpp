@@ -61,11 +61,17 @@ TEST_P(Allocation, TheCounterCounts) {
 TEST_P(Allocation, PlainDecodingAllocatesNothing) {
     const SequenceId a = rig.open(), b = rig.open();
     const std::vector<Row> rows{{a, 5, -1, true}, {b, 6, -1, true}};
+    const std::vector<std::uint64_t> mask(4, 0x1234'5678'9abc'def1);
     const auto step = [&] {
         ASSERT_TRUE(rig.runner->step(rows, Commit::all));
         ASSERT_EQ(rig.runner->logits(0).size(), rig.runner->vocabulary());
         ASSERT_EQ(rig.runner->logits(1).size(), rig.runner->vocabulary());
         ASSERT_GE(rig.runner->best(1), 0);
+        rig.runner->ask(0, {.temperature = 1, .share = 0.9f});
+        rig.runner->ask(1, {.masked = 1, .temperature = 1, .count = 20}, mask);
+        ASSERT_GT(rig.runner->summary(0).row->found, 0u);
+        ASSERT_GT(rig.runner->summary(1).row->found, 0u);
+        ASSERT_EQ(rig.runner->logits(1, 0, 10).size(), 10u);
     };
     for (int i = 0; i < 3; ++i) step();
     EXPECT_EQ(allocations_in([&] {

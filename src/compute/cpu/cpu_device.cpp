@@ -6,6 +6,7 @@
 #include "compute/cpu/packed_matrix.h"
 #include "compute/cpu/read_rate.h"
 #include "compute/cpu/row_kernels.h"
+#include "compute/cpu/summarise.h"
 #include "compute/cpu/top_k.h"
 #include "compute/step_times.h"
 #include "gguf/blocks.h"
@@ -295,6 +296,22 @@ public:
         });
     }
 
+    void summarise(Tensor logits, const RowQuery* queries, std::size_t count, const std::uint64_t* masks, std::byte* summaries,
+                   RowCandidate* more) override {
+        const Lap lap(times_, KernelFamily::head);
+        if (summary_scratch_.empty()) summary_scratch_.resize(pool_.size());
+        for (SummaryScratch& scratch : summary_scratch_) scratch.take(logits.width);
+        pool_.run(count, 1, [&](std::size_t begin, std::size_t end, std::size_t thread) {
+            for (std::size_t i = begin; i < end; ++i) {
+                if (queries[i].row < 0) continue;
+                const auto row = static_cast<std::size_t>(queries[i].row);
+                const std::span<const std::uint64_t> mask(masks + row * mask_words(logits.width), mask_words(logits.width));
+                summarise_row({logits.data + row * logits.width, logits.width}, queries[i], mask, summaries + row * RowSummary::bytes(logits.width),
+                              more + row * (RowSummary::room - RowSummary::near), summary_scratch_[thread]);
+            }
+        });
+    }
+
 private:
     static constexpr std::size_t group_ = PackedMatrix::output_group;
 
@@ -373,6 +390,7 @@ private:
     std::size_t max_inputs_ = 0, prepared_rows_ = 0;
     std::unique_ptr<Buffer> quantised_;
     std::vector<std::vector<float>> thread_rows_;
+    std::vector<SummaryScratch> summary_scratch_; // of the threads
 };
 
 } // namespace

@@ -36,6 +36,7 @@ public:
         events_.reset();
         forget_graphs();
         download_ = {};
+        upload_ = {};
         if (stream_) cudaStreamDestroy(stream_);
     }
 
@@ -69,7 +70,20 @@ public:
         return buffer;
     }
 
+    // What steps upload is small, and crosses by way of pinned memory while the host goes on; its blocks follow each other, and
+    // when they have come to the end all are waited for.
     void upload(std::byte* to, std::span<const std::byte> from) override {
+        if (from.size() <= upload_.bytes()) {
+            if (from.size() > upload_.bytes() - uploaded_) {
+                note(cudaStreamSynchronize(stream_), "running a step");
+                uploaded_ = 0;
+            }
+            std::byte* const staged = upload_.data() + uploaded_;
+            std::ranges::copy(from, staged);
+            uploaded_ += from.size();
+            note(cudaMemcpyAsync(to, staged, from.size(), cudaMemcpyHostToDevice, stream_), "copying to the GPU");
+            return;
+        }
         note(cudaMemcpyAsync(to, from.data(), from.size(), cudaMemcpyHostToDevice, stream_), "copying to the GPU");
         note(cudaStreamSynchronize(stream_), "copying to the GPU");
     }
@@ -204,6 +218,10 @@ public:
     }
     void gather_outputs(Tensor x, Tensor out) override { record(GatherOperation{x, out}); }
     void best_tokens(Tensor logits, std::int32_t* ids) override { record(BestOperation{logits, ids}); }
+    void summarise(Tensor logits, const RowQuery* queries, std::size_t count, const std::uint64_t* masks, std::byte* summaries,
+                   RowCandidate* more) override {
+        record(SummaryOperation{{logits, queries, count, masks, summaries, more}});
+    }
 
 private:
     CudaDevice(Card card, const CudaOptions& options)
@@ -214,6 +232,7 @@ private:
         LUCEBOX_CHECK(cuda_status(cudaSetDevice(card_.index), fmt::format("opening {}", name_)));
         LUCEBOX_CHECK(cuda_status(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), fmt::format("opening {}", name_)));
         LUCEBOX_TRY(download_, memory_.allocate_pinned(download_bytes));
+        LUCEBOX_TRY(upload_, memory_.allocate_pinned(upload_bytes));
         return Ok{};
     }
 
@@ -304,13 +323,15 @@ private:
     }
 
     static constexpr std::size_t download_bytes = std::size_t{4} << 20;
+    static constexpr std::size_t upload_bytes = std::size_t{4} << 20; // masks of 64 rows over 262,144 tokens are half of it
 
     Card card_;
     std::string name_;
     CudaOptions options_;
     Memory memory_;
     cudaStream_t stream_ = nullptr;
-    PinnedMemory download_;
+    PinnedMemory download_, upload_;
+    std::size_t uploaded_ = 0; // bytes of upload_ that may still be on their way
     std::unique_ptr<WeightLoader> loader_;
     std::vector<const Matrix*> matrices_;
     std::unique_ptr<Executor> executor_;

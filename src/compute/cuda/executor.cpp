@@ -26,6 +26,7 @@ struct OperandWidth {
     std::size_t operator()(const DeltaNetOperation& o) const { return o.args.out.width; }
     std::size_t operator()(const GatherOperation&) const { return 0; }
     std::size_t operator()(const BestOperation&) const { return 0; }
+    std::size_t operator()(const SummaryOperation&) const { return 0; }
 };
 
 // Of an operation that the step kernel takes.
@@ -77,6 +78,7 @@ Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const 
     LUCEBOX_CHECK(need_operands(widest));
     LUCEBOX_CHECK(need(workspace_, matmul_workspace_bytes({}, rows)));
     LUCEBOX_CHECK(need(best_workspace_, best_tokens_workspace_bytes(max_tree_rows)));
+    LUCEBOX_CHECK(need(summary_workspace_, summary_workspace_bytes(max_tree_rows)));
     if (grown) {
         LUCEBOX_TRY(auto block, StepBlock::create(memory_, rows, context));
         block_ = std::make_unique<StepBlock>(std::move(block));
@@ -342,5 +344,7 @@ void Executor::execute(const TopOperation& o) {
 }
 
 void Executor::execute(const BestOperation& o) { best_tokens(o.logits, best_workspace_->data(), o.ids, stream_); }
+
+void Executor::execute(const SummaryOperation& o) { summarise(o.call, summary_workspace_->data(), stream_); }
 
 } // namespace lucebox::compute::cuda

@@ -69,13 +69,14 @@ private:
     void execute(const ColumnsOperation& operation);
     void execute(const TopOperation& operation);
     void execute(const BestOperation& operation);
+    void execute(const SummaryOperation& operation);
 
     const Card& card_;
     Memory& memory_;
     cudaStream_t stream_;
     std::size_t rows_ = 0, context_ = 0, widest_ = 0;
     std::unique_ptr<StepBlock> block_;
-    std::unique_ptr<Buffer> operand_memory_, workspace_, delta_workspace_, best_workspace_, top_workspace_, queries_, sums_, maxima_;
+    std::unique_ptr<Buffer> operand_memory_, workspace_, delta_workspace_, best_workspace_, top_workspace_, summary_workspace_, queries_, sums_, maxima_;
     Operands operands_;
     bool moved_ = false; // some scratch memory that launches point to
     std::unique_ptr<StepKernel> step_kernel_; // none: each product by itself

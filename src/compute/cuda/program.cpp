@@ -56,6 +56,9 @@ struct Fingerprint {
     void operator()(const ColumnsOperation& o) { hash << o.x << o.out << o.first_column; }
     void operator()(const TopOperation& o) { hash << o.logits << o.count << o.ids << o.logprobs; }
     void operator()(const BestOperation& o) { hash << o.logits << o.ids; }
+    void operator()(const SummaryOperation& o) {
+        hash << o.call.logits << o.call.queries << o.call.count << o.call.masks << o.call.summaries << o.call.more;
+    }
 };
 
 struct Reads {
@@ -81,6 +84,7 @@ struct Reads {
     bool operator()(const ColumnsOperation& o) const { return o.x.data == data; }
     bool operator()(const TopOperation& o) const { return o.logits.data == data; }
     bool operator()(const BestOperation& o) const { return o.logits.data == data; }
+    bool operator()(const SummaryOperation& o) const { return o.call.logits.data == data; }
 };
 
 struct Writes {
@@ -102,6 +106,7 @@ struct Writes {
     bool operator()(const ColumnsOperation&) const { return false; } // a part only
     bool operator()(const TopOperation&) const { return false; }
     bool operator()(const BestOperation&) const { return false; }
+    bool operator()(const SummaryOperation&) const { return false; }
 };
 
 } // namespace

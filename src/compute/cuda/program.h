@@ -5,6 +5,7 @@
 #pragma once
 
 #include "compute/cuda/matmul/matmul.h"
+#include "compute/cuda/rows.h"
 #include "compute/device.h"
 
 #include <array>
@@ -65,8 +66,12 @@ struct BestOperation {
     Tensor logits;
     std::int32_t* ids;
 };
+struct SummaryOperation {
+    SummaryCall call;
+};
 using Operation = std::variant<EmbedOperation, NormOperation, ProjectOperation, GatedOperation, AttentionOperation,
-                               StoreOperation, DeltaNetOperation, GatherOperation, ColumnsOperation, TopOperation, BestOperation>;
+                               StoreOperation, DeltaNetOperation, GatherOperation, ColumnsOperation, TopOperation, BestOperation,
+                               SummaryOperation>;
 using Program = std::vector<Operation>;
 
 // The same for programs of the same operations on the same memory, in the same shapes.

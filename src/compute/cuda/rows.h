@@ -1,4 +1,4 @@
-// The small kernels over rows: norms, the choice of rows whose logits are wanted, the best tokens of a row.
+// The small kernels over rows: norms, the choice of rows whose logits are wanted, the best tokens of a row, what a sampler asks of it.
 //
 // A row's sums run in an order fixed by its width. All queue on the stream and return.
 #pragma once
@@ -30,5 +30,16 @@ void top_k(Tensor logits, std::size_t count, std::byte* workspace, std::int32_t*
 
 std::size_t best_tokens_workspace_bytes(std::size_t rows);
 void best_tokens(Tensor logits, std::byte* workspace, std::int32_t* ids, cudaStream_t stream);
+
+struct SummaryCall { // see Device::summarise
+    Tensor logits;
+    const RowQuery* queries = nullptr;
+    std::size_t count = 0;
+    const std::uint64_t* masks = nullptr;
+    std::byte* summaries = nullptr;
+    RowCandidate* more = nullptr;
+};
+std::size_t summary_workspace_bytes(std::size_t queries);
+void summarise(const SummaryCall& call, std::byte* workspace, cudaStream_t stream);
 
 } // namespace lucebox::compute::cuda

@@ -23,6 +23,7 @@ struct FamilyOf {
     KernelFamily operator()(const ColumnsOperation&) const { return KernelFamily::other; }
     KernelFamily operator()(const TopOperation&) const { return KernelFamily::head; }
     KernelFamily operator()(const BestOperation&) const { return KernelFamily::head; }
+    KernelFamily operator()(const SummaryOperation&) const { return KernelFamily::head; }
 };
 
 std::size_t weight_bytes(const Operation& operation) {
