@@ -258,6 +258,10 @@ public:
 
     // Rows of a prompt that are best fed at a time.
     virtual std::size_t prompt_rows() const { return 256; }
+    // 0: all rows are one arithmetic. Else steps of more than max_tree_rows rows, which hold one sequence, have one of their own:
+    // there a token's results are the same wherever at multiples of max_tree_rows the prompt in front of it was cut. Prompts
+    // that are to be bit for bit the same are cut at multiples of this number.
+    virtual std::size_t prompt_border() const { return 0; }
 
     virtual void begin_step(const StepPlan& plan) = 0;
     virtual void end_step() = 0;

@@ -82,6 +82,7 @@ struct Engine::State {
 
     // Of the engine's thread alone.
     std::vector<std::unique_ptr<Generation>> running;
+    PromptCut cut;
     std::optional<PrefixCache> prefixes;
     decode::Sampler sampler;
     std::vector<model::Row> rows;
@@ -187,10 +188,8 @@ Status Engine::State::load(std::function<void(double)> progress) {
     runner_options.rows = std::max(device->prompt_rows(), shared_rows);
     LUCEBOX_CHECK(choose(runner_options));
     LUCEBOX_TRY(runner, model::Runner::load(file, *device, runner_options, std::move(progress)));
-    prefixes.emplace(*runner);
-    // A GPU computes long pieces of a prompt in another arithmetic than single tokens: what an answer left behind there is
-    // not bit for bit what reading it again would give.
-    if (!device->name().starts_with("CPU")) options.reuse_prefixes = false;
+    cut.border = std::min(options.prompt_border > 0 ? options.prompt_border : device->prompt_border(), runner->options().rows);
+    prefixes.emplace(*runner, cut);
     if (static_cast<std::size_t>(tokenizer->vocabulary_size()) > runner->vocabulary()) {
         return Error{ErrorKind::invalid_data, fmt::format("tokenizer.ggml.tokens has {} entries, but token_embd.weight has {} rows",
                                                           tokenizer->vocabulary_size(), runner->vocabulary())};
@@ -265,7 +264,7 @@ void Engine::State::step() {
     const std::size_t decoded = rows.size();
     for (auto& generation : running) {
         const std::size_t limit = rows.empty() ? runner->options().rows : shared_rows;
-        if (generation->prompt_left() > 0 && rows.size() < limit) generation->add_prompt(rows, limit - rows.size(), outputs);
+        if (generation->prompt_left() > 0 && rows.size() < limit) generation->add_prompt(rows, cut, limit - rows.size(), decoded > 0, outputs);
     }
     const std::size_t prompt_rows = rows.size() - decoded;
     if (const Status status = runner->step(rows, model::Commit::later); !status) {
@@ -278,7 +277,7 @@ void Engine::State::step() {
         generation->fetch(*runner);
         if (device_failed()) return; // what was fetched means nothing
         generated += generation->advance(*runner, sampler, *speculator, options.context);
-        if (const auto end = generation->prompt_piece_end(); end && options.reuse_prefixes && !generation->embeds()) prefixes->mark(generation->sequence(), *end);
+        if (const auto end = generation->mark_place(cut); end && options.reuse_prefixes && !generation->embeds()) prefixes->mark(generation->sequence(), *end);
     }
     const double seconds = std::chrono::duration<double>(Clock::now() - before).count();
     if (prompt_rows == 0) speculator->observe(rows.size(), seconds);
@@ -305,7 +304,8 @@ void Engine::State::retire() {
             prefixes->forget(generation->sequence());
             runner->close(generation->sequence());
         } else {
-            prefixes->rest(generation->sequence(), generation->tokens().first(runner->length(generation->sequence())));
+            const std::size_t held = runner->length(generation->sequence());
+            prefixes->rest(generation->sequence(), generation->tokens().first(generation->keepable(cut, held)));
         }
         if (!generation->embeds()) (generation->kept() > 0 ? stats.prefix_hits : stats.prefix_misses) += 1;
         stats.prefix_tokens += generation->kept();

@@ -103,6 +103,7 @@ struct Options {
     std::size_t client_sequences = 0; // of one client that run; 0: as many as run at all
     bool reuse_prefixes = true;     // a request goes on from what an earlier one left behind; the results are the same
     compute::DeviceOptions device;
+    std::size_t prompt_border = 0;  // prompts are cut as on a device with this Device::prompt_border, for tests; 0: the device's own
     std::filesystem::path draft;    // a DFlash draft of the model; empty: none
     std::size_t draft_head = 0;     // it guesses among the first so many tokens of the vocabulary; 0: among all
     bool draft_may_not_fit = false; // then one that is of another model is left out, with a warning; else that is an error

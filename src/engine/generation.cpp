@@ -22,7 +22,7 @@ Finished finished_by(FinishReason reason) {
 
 void Generation::start(model::SequenceId sequence, std::size_t kept, decode::Speculator& speculator) {
     sequence_ = sequence;
-    kept_ = fed_ = kept;
+    kept_ = fed_ = keepable_ = kept;
     started_ = Clock::now();
     timings_.queued = seconds(started_ - submitted_);
     speculator.open(sequence, request_.prompt, kept);
@@ -40,9 +40,11 @@ decode::Speculator::Ask Generation::ask(std::size_t context) {
     return {sequence_, last_, left > 0 ? left - 1 : 0, guide_.form()};
 }
 
-void Generation::add_prompt(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs) {
+void Generation::add_prompt(std::vector<model::Row>& rows, const PromptCut& cut, std::size_t room, bool shared, std::size_t& outputs) {
     first_row_ = rows.size();
-    row_count_ = std::min(limit, prompt_left());
+    row_count_ = cut.piece(fed_, request_.prompt.size(), room, shared);
+    if (row_count_ == 0) return;
+    if (keepable_ == fed_ && cut.is_kept(fed_, row_count_)) keepable_ += row_count_;
     const bool all = request_.pooling == Pooling::mean;
     for (std::size_t i = 0; i < row_count_; ++i) {
         const auto parent = i == 0 ? -1 : static_cast<std::int32_t>(rows.size()) - 1;

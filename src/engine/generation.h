@@ -7,6 +7,7 @@
 #include "decode/stop_strings.h"
 #include "engine/engine.h"
 #include "engine/guide.h"
+#include "engine/prompt_cut.h"
 #include "model/runner.h"
 
 #include <chrono>
@@ -33,8 +34,13 @@ public:
     void set_id(RequestId id) { id_ = id; }
     model::SequenceId sequence() const { return sequence_; }
     bool finished() const { return finished_; }
-    // The prompt's tokens that the step just done has committed to; none if it was not about the prompt.
-    std::optional<std::size_t> prompt_piece_end() const { return row_count_ > 0 && !tree_ ? std::optional(fed_) : std::nullopt; }
+    // Where a piece of the prompt that the step just done has committed ends, if it may be kept and marking it is worth while.
+    std::optional<std::size_t> mark_place(const PromptCut& cut) const {
+        if (row_count_ == 0 || tree_ || keepable_ < fed_) return std::nullopt;
+        return cut.border == 0 || fed_ == cut.last_border(request_.prompt.size()) ? std::optional(fed_) : std::nullopt;
+    }
+    // Tokens, of those the sequence holds, that another request may go on from.
+    std::size_t keepable(const PromptCut& cut, std::size_t held) const { return cut.border == 0 ? held : std::min(held, keepable_); }
     bool decoding() const { return fed_ == request_.prompt.size(); }
     std::size_t prompt_left() const { return request_.prompt.size() - fed_; }
     bool left_out() const { return decoding() && row_count_ == 0; } // of the last step
@@ -47,7 +53,7 @@ public:
     decode::Speculator::Ask ask(std::size_t context);
     // Appends rows to a step: a piece of the prompt, or the last token with guesses below it. Remembers which outputs will
     // be its own.
-    void add_prompt(std::vector<model::Row>& rows, std::size_t limit, std::size_t& outputs);
+    void add_prompt(std::vector<model::Row>& rows, const PromptCut& cut, std::size_t room, bool shared, std::size_t& outputs);
     void add_tree(std::vector<model::Row>& rows, const decode::DraftTree& tree, std::size_t& outputs);
     // Behind the step, before anybody's advance(): asks the device for what the first choice needs.
     void prepare(model::Runner& runner);
@@ -95,6 +101,7 @@ private:
     model::SequenceId sequence_ = -1;
     std::size_t kept_ = 0;       // prompt tokens that needed no step
     std::size_t fed_ = 0;        // prompt tokens given to steps
+    std::size_t keepable_ = 0;   // of those, from the first on
     std::size_t generated_ = 0;
     // Of the step that runs:
     std::int64_t output_ = -1;   // its first; -1: none

@@ -26,11 +26,11 @@ PrefixCache::Place PrefixCache::usable(const Resting& resting, std::span<const m
     const auto at = std::mismatch(resting.tokens.begin(), resting.tokens.begin() + static_cast<std::ptrdiff_t>(most), prompt.begin());
     const auto common = static_cast<std::size_t>(at.first - resting.tokens.begin());
     Place place;
-    if (runner_.rewindable(resting.sequence, common)) {
-        place.length = common;
+    if (cut_.border > 0 ? !runner_.has_recurrent_layers() : runner_.rewindable(resting.sequence, common)) {
+        place.length = cut_.usable(common, prompt.size());
     } else if (const Marks* marks = marks_of(resting.sequence)) {
         for (const Mark& mark : *marks)
-            if (mark.length <= common) place = {mark.length, &mark};
+            if (mark.length <= common && cut_.usable(mark.length, prompt.size()) == mark.length) place = {mark.length, &mark};
     }
     return place.length >= least_kept ? place : Place{};
 }

@@ -1,10 +1,11 @@
 // Sequences that have ended and still hold their tokens, so that a request that begins alike need not read them again.
 //
 // Attention keeps every prefix of what it read; recurrent layers only the whole, and what was written down of them at the
-// borders of a prompt's pieces. Results don't depend on how a prompt was
-// cut into steps, so what is taken over is bit for bit what reading it again would give. Used by the engine's thread only.
+// borders of a prompt's pieces. What is taken over is bit for bit what reading it again would give: results don't depend on how
+// a prompt was cut into steps, or it is cut at the same places (engine/prompt_cut.h). Used by the engine's thread only.
 #pragma once
 
+#include "engine/prompt_cut.h"
 #include "model/runner.h"
 
 #include <cstddef>
@@ -17,7 +18,7 @@ namespace lucebox::engine {
 
 class PrefixCache {
 public:
-    explicit PrefixCache(model::Runner& runner) : runner_(runner) {}
+    PrefixCache(model::Runner& runner, PromptCut cut) : runner_(runner), cut_(cut) {}
 
     struct Claim {
         model::SequenceId sequence = -1;
@@ -29,7 +30,7 @@ public:
     void mark(model::SequenceId sequence, std::size_t length);
     // The sequence is closed by the caller.
     void forget(model::SequenceId sequence);
-    // Takes a sequence back; `tokens` are those it holds.
+    // Takes a sequence back; `tokens` are those it holds and that may be kept, from the first on.
     void rest(model::SequenceId sequence, std::span<const model::TokenId> tokens);
 
     std::size_t resting() const { return resting_.size(); }
@@ -56,6 +57,7 @@ private:
     const Marks* marks_of(model::SequenceId sequence) const;
 
     model::Runner& runner_;
+    PromptCut cut_;
     std::vector<Resting> resting_;
     std::map<model::SequenceId, Marks> marks_; // of all sequences
     std::uint64_t uses_ = 0;

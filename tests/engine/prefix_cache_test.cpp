@@ -25,13 +25,15 @@ void PrintTo(const Kept& kept, std::ostream* out) { *out << kept.model; }
 
 class Prefixes : public testing::TestWithParam<Kept> {
 protected:
-    static std::unique_ptr<Engine> load(bool reuse, const char* model = nullptr, std::size_t context = 256) {
+    static std::unique_ptr<Engine> load(bool reuse, const char* model = nullptr, std::size_t context = 256, std::size_t border = 0,
+                                        compute::DeviceOptions device = {compute::DeviceChoice::cpu, 2, false, 0}) {
         Options options;
         options.model = std::string("tests/data/oracle/") + (model ? model : GetParam().model) + "/model.gguf";
         options.context = context;
         options.sequences = 2;
-        options.device = {compute::DeviceChoice::cpu, 2, false, 0};
+        options.device = device;
         options.reuse_prefixes = reuse;
+        options.prompt_border = border;
         options.kv_type = GetParam().kv_type;
         auto engine = Engine::load(options);
         EXPECT_TRUE(engine) << engine.error().message;
@@ -66,6 +68,7 @@ protected:
         while (engine.stats().running > 0) std::this_thread::yield();
         return engine.stats();
     }
+    void converse_where_long_pieces_differ(compute::DeviceOptions device);
     static Request request(std::vector<TokenId> prompt, std::size_t most = 12) {
         Request made;
         made.prompt = std::move(prompt);
@@ -130,6 +133,60 @@ TEST_P(Prefixes, ALongPromptThatChangesGoesOnFromTheBorderOfAPiece) {
     }
 }
 
+// As on a device with an arithmetic of its own for long pieces: answers are not kept, and cuts lie at the same places.
+void Prefixes::converse_where_long_pieces_differ(compute::DeviceOptions device) {
+    constexpr std::size_t border = 256;
+    const auto warm = load(true, nullptr, 2048, border, device), cold = load(false, nullptr, 2048, border, device);
+    const bool recurrent = std::string(GetParam().model) == "qwen35";
+    auto talk = words(700, 3);
+    std::size_t before = 0;
+    for (int turn = 0; turn < 4; ++turn) {
+        const auto answer = run(*warm, request(talk)), expected = run(*cold, request(talk));
+        EXPECT_EQ(answer.tokens, expected.tokens);
+        EXPECT_EQ(answer.logprobs, expected.logprobs);
+        const std::size_t cached = answer.finished.cached_tokens;
+        if (turn == 0) EXPECT_EQ(cached, 0u);
+        else if (recurrent) EXPECT_EQ(cached, (before - 1) / border * border);
+        else EXPECT_TRUE(cached % 64 == 0 && cached + 128 > before && cached <= before) << cached << " of " << before;
+        before = talk.size();
+        talk = joined(joined(talk, answer.tokens), words(190, static_cast<TokenId>(turn)));
+    }
+}
+
+TEST_P(Prefixes, WhereLongPiecesDifferAConversationGoesOnFromItsPromptsLastPlaceThatFits) {
+    converse_where_long_pieces_differ({compute::DeviceChoice::cpu, 2, false, 0});
+}
+
+using CudaPrefixes = Prefixes;
+TEST_P(CudaPrefixes, AConversationGoesOnFromItsPromptsLastPlaceThatFits) {
+    const auto known = compute::known_devices();
+    if (std::ranges::none_of(known, [](const auto& device) { return device.kind == "cuda" && device.problem.empty(); })) GTEST_SKIP() << "skipped: no GPU";
+    converse_where_long_pieces_differ({compute::DeviceChoice::cuda, 0, false, 0});
+}
+
+TEST_P(Prefixes, WhereLongPiecesDifferPromptsSideBySideAreStillKept) {
+    const auto warm = load(true, nullptr, 1024, 256);
+    std::mutex mutex;
+    std::condition_variable done;
+    std::size_t finished = 0;
+    for (const TokenId first : {3, 40}) {
+        const auto id = warm->submit(request(words(600, first), 1), [&](Event&& event) {
+            if (!std::holds_alternative<Finished>(event)) return;
+            const std::lock_guard lock(mutex);
+            ++finished;
+            done.notify_all();
+        });
+        ASSERT_TRUE(id);
+    }
+    std::unique_lock lock(mutex);
+    done.wait(lock, [&] { return finished == 2; });
+    lock.unlock();
+    for (const TokenId first : {3, 40}) {
+        const auto again = run(*warm, request(joined(words(600, first), words(100, 60)), 1));
+        EXPECT_GE(again.finished.cached_tokens, 512u);
+    }
+}
+
 TEST_P(Prefixes, ConversationsSideBySideKeepWhatIsTheirs) {
     const auto warm = load(true), cold = load(false);
     std::vector<TokenId> talks[2] = {words(40, 1), words(40, 2)};
@@ -172,6 +229,8 @@ TEST_P(Prefixes, AGrammarHoldsAndChangesNothingThatWasValid) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Prefixes, testing::Values(Kept{"llama"}, Kept{"qwen35"}, Kept{"gemma3"}, Kept{"llama", compute::DType::q8_0}),
                          [](const auto& named) { return std::string(named.param.model) + (named.param.kv_type ? "_q8_0" : ""); });
+INSTANTIATE_TEST_SUITE_P(Models, CudaPrefixes, testing::Values(Kept{"llama"}, Kept{"qwen35"}, Kept{"gemma3"}),
+                         [](const auto& named) { return std::string(named.param.model); });
 
 } // namespace
 } // namespace lucebox::engine

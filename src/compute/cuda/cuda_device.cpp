@@ -155,6 +155,7 @@ public:
     bool wants_rehearsal() const override { return true; }
     std::size_t padded_rows(std::size_t rows) const override { return gpu_padded_rows(rows); }
     std::size_t prompt_rows() const override { return gpu_prompt_rows; }
+    std::size_t prompt_border() const override { return gpu_prompt_rows; }
 
     void begin_step(const StepPlan& plan) override {
         plan_ = &plan;

@@ -1,0 +1,46 @@
+// Where prompts are cut into pieces, on a device that computes pieces of more than max_tree_rows rows in an arithmetic of their
+// own (Device::prompt_border). There a prompt that is read alone is cut at multiples of the border, wherever reading begins;
+// what is kept of it ends where going on gives every later token the arithmetic that it has when all is read anew.
+#pragma once
+
+#include "compute/step_plan.h"
+
+#include <algorithm>
+#include <cstddef>
+
+namespace lucebox::engine {
+
+struct PromptCut {
+    std::size_t border = 0; // a multiple of max_tree_rows; 0: all rows are one arithmetic, and cuts are free
+
+    static constexpr std::size_t most_short = compute::max_tree_rows; // rows of a piece in the arithmetic of answers
+
+    static constexpr bool is_long(std::size_t rows) { return rows > most_short; }
+
+    // Rows of the piece that begins at `begin`, of a prompt of `prompt` tokens, in a step that has room for so many. `shared`:
+    // answers are written in the step, so that pieces are short in any case. 0: not in this step.
+    std::size_t piece(std::size_t begin, std::size_t prompt, std::size_t room, bool shared) const {
+        const std::size_t left = prompt - begin;
+        if (border == 0 || shared) return std::min(left, room);
+        const std::size_t own = std::min(left, border - begin % border);
+        return own <= room ? own : 0;
+    }
+
+    // Whether tokens of a piece are what any other prompt that begins alike has there, given that all before them are.
+    bool is_kept(std::size_t begin, std::size_t rows) const { return border == 0 || (is_long(rows) && begin % most_short == 0); }
+
+    // Of `common` tokens that are kept: how many a prompt of `prompt` tokens (more than those) may go on from.
+    std::size_t usable(std::size_t common, std::size_t prompt) const {
+        common = std::min(common, prompt - 1); // the last token is read in any case
+        if (border == 0) return common;
+        const std::size_t length = common / most_short * most_short, last = last_border(prompt);
+        if (length % border == 0) return length;
+        if (length > last && !is_long(prompt - last)) return last; // its last piece is short
+        const std::size_t next = length > last ? prompt : (length / border + 1) * border;
+        return is_long(next - length) ? length : length - most_short; // what is left of the piece must be long, too
+    }
+    // Where a prompt's last piece begins.
+    std::size_t last_border(std::size_t prompt) const { return border == 0 ? 0 : (prompt - 1) / border * border; }
+};
+
+} // namespace lucebox::engine
