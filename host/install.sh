@@ -59,7 +59,7 @@ main() {
     *:"$(dirname "$destination")":*) ;;
     *) printf 'put it on the PATH:  export PATH="%s:$PATH"\n' "$(dirname "$destination")" ;;
     esac
-    printf 'next:  lucebox check    lucebox pull    lucebox serve\n'
+    printf 'next:  lucebox check    lucebox pull    lucebox models download    lucebox serve\n'
 }
 
 have() { command -v "$1" >/dev/null 2>&1; }

@@ -153,6 +153,17 @@ port_owner() {
     printf '%s' "${owner:-another program}"
 }
 
+# http_body PATH: what the server on PORT answers, if it says 200.
+http_body() {
+    local line status=''
+    { exec 3<>"/dev/tcp/127.0.0.1/$PORT"; } 2>/dev/null || return 0
+    printf 'GET %s HTTP/1.0\r\nHost: localhost:%s\r\nConnection: close\r\n\r\n' "$1" "$PORT" >&3 2>/dev/null || true
+    read -r -t 5 status <&3 2>/dev/null || true
+    while read -r -t 5 line <&3 && [ "$line" != $'\r' ]; do :; done
+    if [[ $status == HTTP/1.[01]' 200'* ]]; then timeout 10 cat <&3 2>/dev/null || true; fi
+    exec 3>&- 3<&-
+}
+
 # http_status PATH: the status code that the server on PORT gives, or nothing.
 http_status() {
     local reply=''

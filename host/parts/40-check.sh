@@ -31,6 +31,11 @@ row() {
 check_command() {
     CHECK_JSON='' CHECK_ROWS=() CHECK_WARNINGS=0 CHECK_CROSSES=0
     local deep=''
+    # A file: what it is and whether it fits is told by the program.
+    if [[ $# -gt 0 && $1 != -* ]]; then
+        run_in_image check "$@"
+        return
+    fi
     while [ $# -gt 0 ]; do
         case $1 in
         --json) CHECK_JSON=1 ;;

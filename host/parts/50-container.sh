@@ -123,6 +123,8 @@ server_argv() { # [argument of the server...]
     if [ "${HOST_GPU_COUNT:-0}" -gt 1 ] && [ "$DEVICE" != cpu ]; then ARGV+=(--shm-size 1g); fi
     if [ -s "$KEY_FILE" ]; then ARGV+=(-e LUCEBOX_API_KEY_FILE=/config/api-keys); fi
     if [ "$DEVICE" = cpu ]; then ARGV+=(-e LUCEBOX_DEVICE=cpu); fi
+    # Inside, the port is always the same.
+    ARGV+=(-e "LUCEBOX_SHOWN_URL=http://localhost:$PORT")
     dflash_variables
     ARGV+=("${FORWARDED[@]}" "$IMAGE" serve "${WORDS[@]}")
 }

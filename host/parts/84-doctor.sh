@@ -138,11 +138,20 @@ doctor_bundle() {
     (doctor_command) >"$folder/doctor.txt" 2>&1 || true
     { [ ! -r "$CONFIG_FILE" ] || cat "$CONFIG_FILE"; } | redacted >"$folder/config.toml"
     if have nvidia-smi; then nvidia-smi -q >"$folder/nvidia-smi.txt" 2>&1 || true; fi
-    if have docker; then docker logs --tail 200 "$CONTAINER" 2>&1 | redacted >"$folder/container.log" || true; fi
+    if have docker; then
+        docker logs --tail 200 "$CONTAINER" 2>&1 | redacted >"$folder/container.log" || true
+        docker info 2>&1 | redacted >"$folder/docker.txt" || true
+        docker exec "$CONTAINER" lucebox version --json >"$folder/version.json" 2>/dev/null || rm -f "$folder/version.json"
+    fi
+    http_body /props | without_keys >"$folder/props.json"
+    [ -s "$folder/props.json" ] || rm -f "$folder/props.json"
     if have journalctl; then journalctl --user -u "$UNIT_NAME" -n 200 --no-pager 2>&1 | redacted >"$folder/journal.log" || true; fi
     tar -C "$(dirname "$folder")" -czf "$name.tar.gz" "$name"
     rm -rf "$(dirname "$folder")"
     ok "wrote $name.tar.gz; look through it before you send it"
 }
 
-redacted() { sed -E 's/(lk-|sk-|hf_)[A-Za-z0-9_-]{8,}/\1REDACTED/g; s/((api_?keys?|token|password|secret)[A-Za-z_]* *[=:] *).*/\1REDACTED/I; s/(Bearer +)[^ "]+/\1REDACTED/g'; }
+redacted() { sed -E 's/((api_?keys?|token|password|secret)[A-Za-z_]* *[=:] *).*/\1REDACTED/I' | without_keys; }
+
+# What looks like one, wherever it stands. Of /props only this: it names no keys, and much that is called tokens.
+without_keys() { sed -E 's/(lk-|sk-|hf_)[A-Za-z0-9_-]{8,}/\1REDACTED/g; s/(Bearer +)[^ "]+/\1REDACTED/g; s#(://[^:/@ ]+):[^@/ ]+@#\1:REDACTED@#g'; }

@@ -5,6 +5,7 @@ help_command() {
 lucebox: a local LLM server in a container
 
   check [--json] [--deep]     is this machine ready; exit code 1 if not
+  check FILE                  what a model file is, and whether it fits
   pull                        fetch the image
   models ...                  list and fetch models
   serve [--lan] [--cpu] [--gpus LIST] [--port N] [server's options]

@@ -3,6 +3,7 @@
 #include "app/aliases.h"
 #include "app/commands.h"
 #include "base/file.h"
+#include "base/shown_path.h"
 #include "base/toml_edit.h"
 
 #include <fmt/format.h>
@@ -84,7 +85,7 @@ Status set_values(std::span<const std::string> pairs, const std::filesystem::pat
         if (text.empty()) return Error{ErrorKind::usage, fmt::format("{} has no value", pair), fmt::format("to go back to the default: lucebox config unset {}", pair.substr(0, equals))};
         LUCEBOX_TRY(const Options::Value value, parse_option({spec, text, OptionOrigin::flag, pair.substr(0, equals)}, environment));
         LUCEBOX_TRY(changed, with(changed, *spec, config_literal(value, text)));
-        told += fmt::format("{} = {} ({})\n", file_key(*spec), spec->secret ? "********" : text, path.string());
+        told += fmt::format("{} = {} ({})\n", file_key(*spec), spec->secret ? "********" : text, shown_path(path, environment));
     }
     LUCEBOX_CHECK(write(path, changed));
     fmt::print("{}", told);
@@ -110,7 +111,7 @@ Status reset(const std::filesystem::path& path) {
     std::filesystem::rename(path, previous_of(path), error);
     if (error == std::errc::no_such_file_or_directory) fmt::print("there is no configuration file: defaults are used\n");
     else if (error) return Error{ErrorKind::io, fmt::format("{} cannot be moved: {}", path.string(), error.message())};
-    else fmt::print("defaults are used; the old file is {}; `lucebox config restore` brings it back\n", previous_of(path).string());
+    else fmt::print("defaults are used; the old file is {}; `lucebox config restore` brings it back\n", shown_path(previous_of(path)));
     return Ok{};
 }
 
@@ -123,7 +124,7 @@ Status restore(const std::filesystem::path& path) {
     LUCEBOX_TRY(const std::string before, read_text_file(previous, most_bytes));
     LUCEBOX_CHECK(write(path, before, previous));
     LUCEBOX_CHECK(write(previous, now));
-    fmt::print("{} is what it was before; once more brings back what it was now\n", path.string());
+    fmt::print("{} is what it was before; once more brings back what it was now\n", shown_path(path));
     return Ok{};
 }
 
@@ -146,7 +147,7 @@ Status edit(const std::filesystem::path& path, const Environment& environment) {
     std::vector<std::string> warnings;
     LUCEBOX_TRY(const auto settings, config_file_settings(environment, warnings));
     LUCEBOX_TRY(const Options options, Options::resolve(option_table(), settings, environment));
-    fmt::print("{} is fine\n", path.string());
+    fmt::print("{} is fine\n", shown_path(path, environment));
     return Ok{};
 }
 
@@ -255,7 +256,7 @@ Status change_config(std::span<const std::string> operands, const Environment& e
     if (action == "edit") return edit(path, environment);
     if (action == "reset") return reset(path);
     if (action == "restore") return restore(path);
-    fmt::print("{}\n", path.string());
+    fmt::print("{}\n", shown_path(path, environment));
     return Ok{};
 }
 

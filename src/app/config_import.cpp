@@ -5,6 +5,7 @@
 #include "app/config_file.h"
 #include "base/assignments.h"
 #include "base/file.h"
+#include "base/shown_path.h"
 #include "base/toml_edit.h"
 #include "decode/speculation.h"
 
@@ -117,7 +118,7 @@ private:
         finding.key = fmt::format("{}.{}", row.section, row.key);
         finding.becomes = row.form == WrapperKey::Form::port ? literal : finding.from.value;
         LUCEBOX_TRY(const auto there, toml_value(before_, row.section, row.key));
-        finding.why = "of the host wrapper; a server without it has settings of its own";
+        finding.why = "for the host wrapper";
         decide(finding, there);
         if (finding.outcome == Outcome::set) changes_.push_back({std::string(row.section), std::string(row.key), literal});
         return Ok{};
@@ -195,9 +196,9 @@ void print(const Import& import, const std::filesystem::path& path, bool dry_run
         if (finding.outcome == Outcome::left_out) what = "left out";
         fmt::print("{:>4}  {:<36} {}{}\n", finding.from.line, from, what, finding.why.empty() ? "" : fmt::format(" ({})", finding.why));
     }
-    if (!changed) fmt::print("nothing to change in {}\n", path.string());
-    else if (dry_run) fmt::print("nothing was written; without --dry-run it goes to {}\n", path.string());
-    else fmt::print("it is in {}; `lucebox config restore` brings back what was there\n", path.string());
+    if (!changed) fmt::print("nothing to change in {}\n", shown_path(path));
+    else if (dry_run) fmt::print("nothing was written; without --dry-run it goes to {}\n", shown_path(path));
+    else fmt::print("it is in {}; `lucebox config restore` brings back what was there\n", shown_path(path));
 }
 
 void print_json(const Import& import, const std::filesystem::path& file, const std::filesystem::path& path, bool dry_run, bool changed) {
@@ -213,7 +214,7 @@ void print_json(const Import& import, const std::filesystem::path& file, const s
                         {"becomes", or_null(finding.becomes)},
                         {"why", or_null(finding.why)}});
     }
-    const Json report{{"file", file.string()}, {"config", path.string()}, {"written", changed && !dry_run}, {"would_change", changed}, {"settings", list}};
+    const Json report{{"file", file.string()}, {"config", shown_path(path)}, {"written", changed && !dry_run}, {"would_change", changed}, {"settings", list}};
     fmt::print("{}\n", report.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 

@@ -133,7 +133,7 @@ constexpr std::array options{
     OptionSpec{"timeout", duration, "smoke", "60s", "1s..", asks_server, "How long one answer may take."},
     OptionSpec{"tools", boolean, "smoke", "true", "", "smoke", "Ask for a tool call too, where the server has tools."},
     OptionSpec{"write", boolean, "connect", "false", "", "connect", "Write the settings to the file of their own that the client reads here, if it is not there yet."},
-    OptionSpec{"shown-url", text, "connect", "", "", "connect", "The server's address as clients see it, where they see another than this command does."},
+    OptionSpec{"shown-url", text, "connect", "", "", "connect serve", "The server's address as clients see it, where they see another than this command does."},
     OptionSpec{"interval", duration, "top", "1s", "100ms..", "top", "How often it looks."},
     OptionSpec{"once", boolean, "top", "false", "", "top", "Look once, without drawing over it."},
     OptionSpec{"dry-run", boolean, "import", "false", "", "config", "config import: say what would be written, and write nothing."},

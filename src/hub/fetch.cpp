@@ -13,7 +13,7 @@ namespace lucebox::hub {
 
 Error network_error(const std::string& url, std::string_view what) {
     return {ErrorKind::unavailable, fmt::format("cannot fetch {}: {}", without_credentials(url), what),
-            "check the network or the package index, or give a model file with --model FILE"};
+            "check the network, name a mirror (PIP_INDEX_URL, HF_ENDPOINT), or give a model file with --model FILE"};
 }
 
 Result<std::string> fetch_text(const HubSettings& settings, const std::string& url, const std::string& accept,

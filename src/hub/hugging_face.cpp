@@ -139,13 +139,9 @@ Status check_hash(const HubFile& file, const HubLocation& location, const fs::pa
 Status fetch_one(const HubFile& file, const HubLocation& location, const fs::path& folder, const HubSettings& settings, const Progress& progress) {
     const fs::path complete = file_of(file, folder), part = with_suffix(complete, ".part");
     LUCEBOX_TRY(const Sha256Digest digest, fetch_part(file, location, part, settings, progress));
-    SourceNote note{file.repository, file.revision, location.commit, {}, false};
+    SourceNote note{file.repository, file.revision, location.commit, {}, false, file.path, location.bytes};
     LUCEBOX_CHECK(check_hash(file, location, part, digest, progress, note));
-    const nlohmann::ordered_json json{{"repository", note.repository}, {"revision", note.revision}, {"path", file.path},
-                                      {"commit", note.commit.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(note.commit)},
-                                      {"bytes", location.bytes},       {"sha256", note.sha256},     {"checked", note.checked}};
-    const std::string text = json.dump(2) + "\n";
-    LUCEBOX_CHECK(write_file_atomically(source_note_path(complete), std::as_bytes(std::span(text))));
+    LUCEBOX_CHECK(leave_note(complete, note));
     std::error_code error;
     fs::rename(part, complete, error);
     if (error) return Error{ErrorKind::io, fmt::format("cannot rename {}: {}", part.string(), error.message())};
@@ -233,13 +229,21 @@ Status fetch_from_hub(const std::vector<HubFile>& files, const fs::path& folder,
 
 fs::path source_note_path(const fs::path& file) { return with_suffix(file, ".source.json"); }
 
+Status leave_note(const fs::path& file, const SourceNote& note) {
+    const nlohmann::ordered_json json{{"repository", note.repository}, {"revision", note.revision}, {"path", note.path},
+                                      {"commit", note.commit.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(note.commit)},
+                                      {"bytes", note.bytes},           {"sha256", note.sha256},     {"checked", note.checked}};
+    const std::string text = json.dump(2) + "\n";
+    return write_file_atomically(source_note_path(file), std::as_bytes(std::span(text)));
+}
+
 std::optional<SourceNote> source_note(const fs::path& file) {
     const auto text = read_text_file(source_note_path(file), 1 << 16);
     if (!text) return std::nullopt;
     const auto json = nlohmann::json::parse(*text, nullptr, false);
     if (!json.is_object()) return std::nullopt;
     const auto field = [&](const char* name) { return json.contains(name) && json[name].is_string() ? json[name].get<std::string>() : std::string(); };
-    return SourceNote{field("repository"), field("revision"), field("commit"), field("sha256"), json.contains("checked") && json["checked"] == true};
+    return SourceNote{field("repository"), field("revision"), field("commit"), field("sha256"), json.contains("checked") && json["checked"] == true, field("path"), 0};
 }
 
 } // namespace lucebox::hub

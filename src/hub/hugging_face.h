@@ -40,9 +40,12 @@ Status fetch_from_hub(const std::vector<HubFile>& files, const std::filesystem::
 std::uint64_t fetched_bytes(const std::vector<HubFile>& files, const std::filesystem::path& folder);
 
 struct SourceNote {
-    std::string repository, revision, commit, sha256;
-    bool checked = false; // the hash was compared with one that somebody stated
+    std::string repository, revision, commit, sha256; // of what came as a package: its name and its file
+    bool checked = false;                             // the hash was compared with one that somebody stated
+    std::string path;
+    std::uint64_t bytes = 0;
 };
+Status leave_note(const std::filesystem::path& file, const SourceNote& note);
 std::optional<SourceNote> source_note(const std::filesystem::path& file);
 std::filesystem::path source_note_path(const std::filesystem::path& file);
 

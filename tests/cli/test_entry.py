@@ -69,7 +69,8 @@ class Autotune(Home):
         self.assertEqual(set(plan), {"gpu", "vram_mib", "wsl", "tier", "plan", "model", "with_model", "notes"})
         self.assertGreaterEqual(plan["plan"]["context"], 4096)
         if plan["gpu"] is None:
-            self.assertIn("no GPU is visible here", plan["notes"])
+            self.assertIn("no GPU is visible here", plan["notes"][0])
+            self.assertEqual(plan["plan"]["context"], 8192)  # what a server on a CPU takes
 
     def test_a_card_that_is_not_here_and_a_model_are_planned_with_the_planners_arithmetic(self):
         for vram, tier, context in (("23.6", "24 GB", 4096), ("11.7", "12 to 21 GB", 4096), ("8", "less than 12 GB", 4096)):

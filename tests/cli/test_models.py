@@ -32,8 +32,25 @@ class Models(ModelsHome):
         self.assertIn("whole", self.ok("models", "verify", "model"))
         self.ok("models", "activate", "model.gguf")
         self.assertIn("model.gguf", self.ok("config", "get", "model"))
-        self.assertIn("freed", self.ok("models", "rm", "model"))
+        said = self.ok("models", "rm", "model")
+        self.assertIn("freed", said)
+        self.assertIn("model.model is the default again", said)  # else no server would start
+        self.assertEqual(self.ok("config", "get", "model"), " (default)\n")
         self.assertEqual(os.listdir(self.cache), [])
+
+    def test_another_one_stays_configured(self):
+        self.ok("models", "import", MODEL)
+        self.write('[model]\nmodel = "other.gguf"\n')
+        self.assertNotIn("default again", self.ok("models", "rm", "model"))
+        self.assertIn("other.gguf", self.ok("config", "get", "model"))
+
+    def test_paths_are_told_as_the_host_knows_them(self):
+        shown = {"LUCEBOX_SHOWN_PATHS": f"{self.cache}=/home/me/the models\n{self.home}/.config=/home/me/settings"}
+        self.assertIn("/home/me/the models/model.gguf", self.ok("models", "import", MODEL, environment=shown))
+        self.assertIn("/home/me/the models/model.gguf", self.ok("models", environment=shown))
+        self.assertIn("(/home/me/settings/lucebox/config.toml)", self.ok("models", "activate", "model.gguf", environment=shown))
+        self.assertEqual(self.ok("config", "path", environment=shown), "/home/me/settings/lucebox/config.toml\n")
+        self.assertIn(self.cache + "/model.gguf", self.ok("models"))
 
     def test_what_is_no_model_is_not_imported(self):
         half = self.home + "/half.gguf"
@@ -72,6 +89,7 @@ class Models(ModelsHome):
         if not os.path.exists("/dev/nvidiactl"):
             self.assertNotIn("room for", self.ok("models", "download", environment={"LUCEBOX_HOST_VRAM_GB": "16"}))
         self.ok("models", "use", "smollm2-135m-instruct")
+        self.assertIn("as published", self.ok("models", "verify", "smollm2-135m"))
 
     def test_a_damaged_known_model_is_found(self):
         os.makedirs(self.cache)

@@ -101,6 +101,11 @@ class Running(unittest.TestCase):
             got = subprocess.run([BINARY, "serve", "--port", "0", "--model", "/gone.gguf"] + asked * ["--log-prompts"], capture_output=True, text=True, timeout=20)
             self.assertEqual("warning prompts are logged" in got.stderr, asked, got.stderr)
 
+    def test_who_can_reach_a_server_without_a_key_is_warned_of(self):
+        for words, warned in (([], True), (["--shown-url", "http://box.example:80"], True), (["--shown-url", "http://localhost:8123"], False)):
+            got = subprocess.run([BINARY, "serve", "--port", "0", "--host", "0.0.0.0", "--model", "/gone.gguf", *words], capture_output=True, text=True, timeout=20)
+            self.assertEqual("without an API key" in got.stderr, warned, got.stderr)
+
     def test_a_stream_tells_that_it_lives_while_a_long_prompt_is_read(self):
         with Server("--context", "4096", "--threads", "1") as server:
             body = json.dumps({"messages": [{"role": "user", "content": "word " * 3500}], "stream": True,

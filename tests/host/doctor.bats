@@ -36,6 +36,12 @@ finds() { lucebox doctor; exits 1; says "$1"; says '→'; }
 @test "the container lost its GPU" { echo running >"$FAKE/container.state"; echo 'Failed to initialize NVML: Unknown Error' >"$FAKE/exec.output"; finds 'lost its GPU'; }
 @test "the service ends at logout" { lucebox install; finds 'enable-linger'; }
 @test "SELinux" { printf '#!/bin/sh\necho Enforcing\n' >"$BATS_TEST_TMPDIR/bin/getenforce"; chmod +x "$BATS_TEST_TMPDIR/bin/getenforce"; a_model; finds 'SELinux is enforcing'; lucebox serve; docker_run; has_words --security-opt label=disable; }
+@test "a bundle holds what the server says of itself" {
+    listener_start; cd "$BATS_TEST_TMPDIR"; lucebox doctor --bundle; listener_stop; exits 0
+    mkdir out; tar -xzf lucebox-report-*.tar.gz -C out --strip-components 1
+    grep -q '"max_tokens": 5, "note": "sk-REDACTED"' out/props.json; grep -q 28.0.1 out/docker.txt
+    run ! grep -rE 'my-own-secret|abcdefghijklmnop' out
+}
 @test "a bundle holds what a report needs, and no keys" {
     config '[server]' 'api_keys = ["my-own-secret"]' '[runtime]' "port = $LUCEBOX_PORT"
     cd "$BATS_TEST_TMPDIR"; lucebox doctor --bundle; exits 0

@@ -7,6 +7,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(int(sys.argv[2]))
         self.end_headers()
+        self.wfile.write(b'{"build": {"version": "1"}, "max_tokens": 5, "note": "sk-abcdefghijklmnop"}\n')
 
     def log_message(self, *arguments):
         pass

@@ -145,6 +145,7 @@ setup() { new_machine; a_model; }
     local i; for i in "${!RUN[@]}"; do [ "${pasted[i]}" = "${RUN[i]}" ]; done
     [ "$(grep -c '^    ' <<<"$text")" -eq $(($(wc -l <<<"$text") - 1)) ]
 }
+@test "the server's own words name the port that is published" { LUCEBOX_PORT=8123 lucebox serve; docker_run; has_words -e LUCEBOX_SHOWN_URL=http://localhost:8123; }
 @test "print-run works before the image is pulled, and without docker" { touch "$FAKE/image.missing"; without docker; lucebox print-run; exits 0; says --gpus; says 'see lucebox check'; }
 @test "print-run says what is missing before it can be pasted" { rm -r "$HOME/.local"; lucebox print-run; exits 0; says "mkdir -p $HOME/.local/share/lucebox/models"; [ ! -e "$HOME/.local" ]; }
 @test "print-run --null separates words safely" { two_gpus; lucebox_stdout print-run --null >"$FAKE/words"; mapfile -d '' -t words <"$FAKE/words"; [ "${words[0]}" = docker ]; [ "${words[-1]}" = serve ]; }
@@ -156,10 +157,13 @@ setup() { new_machine; a_model; }
     has_words --mount "type=bind,source=$HOME/.local/share/lucebox/models,target=/models"
     has_words --mount "type=bind,source=$HOME/.lucebox,target=/config"
     has_words lucebox models list
+    has_words -e "LUCEBOX_SHOWN_PATHS=/models=$HOME/.local/share/lucebox/models"$'\n'"/config=$HOME/.lucebox"
     has_words -i
     has_no_word -it
     has_no_word '*docker.sock*'
 }
+@test "commands in the image know that no GPU is wanted" { LUCEBOX_DEVICE=cpu lucebox config list; exits 0; docker_run; has_words -e LUCEBOX_DEVICE=cpu; has_no_word --gpus; }
+@test "check FILE asks the program about the file" { printf GGUF >"$HOME/m.gguf"; lucebox check "$HOME/m.gguf"; exits 0; docker_run; has_words lucebox check "$HOME/m.gguf"; has_words --mount "type=bind,source=$HOME/m.gguf,target=$HOME/m.gguf,readonly"; }
 @test "a token is in no command and no environment of a container, and is gone afterwards" {
     HF_TOKEN=hf_secretsecret XDG_RUNTIME_DIR=$BATS_TEST_TMPDIR lucebox models download
     exits 0; docker_run

