@@ -17,7 +17,7 @@ def storage(folder):
     ENVIRONMENT["CONTAINERS_STORAGE_CONF"] = os.path.join(folder, "storage.conf")
     os.makedirs(folder, exist_ok=True)
     with open(ENVIRONMENT["CONTAINERS_STORAGE_CONF"], "w") as file:
-        file.write(f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n')
+        file.write(f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/graph"\nrootless_storage_path = "{folder}/graph"\nrunroot = "{folder}/run"\n')
 
 
 def buildah(*words, **options):
