@@ -97,6 +97,7 @@ template <class T> Finding found(std::string name, const Result<T>& result, std:
 } // namespace
 
 Status check(const Invocation& invocation) {
+    if (invocation.operands.empty()) return check_this_machine(invocation);
     if (invocation.operands.size() != 1) return Error{ErrorKind::usage, "check needs one file", "lucebox check MODEL.gguf"};
     LUCEBOX_TRY(const auto kv_type, chosen_kv_type(invocation.options));
     LUCEBOX_TRY(const auto file, gguf::ModelFile::open(invocation.operands[0]));

@@ -25,6 +25,7 @@ std::span<const OptionSpec> option_table();
 Status serve(const Invocation& invocation);
 Status run(const Invocation& invocation);
 Status check(const Invocation& invocation);
+Status check_this_machine(const Invocation& invocation); // what `check` does without a file
 Status logits(const Invocation& invocation);
 Status generate(const Invocation& invocation);
 Status tokenize(const Invocation& invocation);

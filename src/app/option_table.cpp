@@ -11,7 +11,7 @@ using enum OptionType;
 constexpr std::array commands{
     CommandSpec{"serve", "", "Serve a model over HTTP (OpenAI-compatible)."},
     CommandSpec{"run", "", "Chat with a model in this terminal."},
-    CommandSpec{"check", "FILE", "Say what a model file is, and whether it fits this machine."},
+    CommandSpec{"check", "[FILE]", "Say what a model file is, and whether it fits this machine; without a file, whether the machine is ready."},
     CommandSpec{"models", "[ACTION] [NAME]...", "List models (list), or change which are here (fetch, download, activate or use, verify, import, rm)."},
     CommandSpec{"generate", "", "Continue token ids (.npy) or a prompt; prints ids or text."},
     CommandSpec{"logits", "", "Write the logits of every position of a token file (.npy)."},

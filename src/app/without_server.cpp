@@ -18,6 +18,7 @@ Error not_built(const char* command) {
 } // namespace
 
 Status serve(const Invocation&) { return not_built("serve"); }
+Status check_this_machine(const Invocation&) { return Error{ErrorKind::usage, "check needs one file", "lucebox check MODEL.gguf"}; }
 Status run(const Invocation&) { return not_built("run"); }
 Status models(const Invocation&) { return not_built("models"); }
 Status autotune(const Invocation&) { return not_built("autotune"); }

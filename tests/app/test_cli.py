@@ -55,7 +55,7 @@ class Errors(unittest.TestCase):
         self.assertIn("65535", self.refused(64, "serve", "--port", "70000"))
         self.assertIn("LUCEBOX_PORT", self.refused(64, "serve", environment={"LUCEBOX_PORT": "x"}))
         self.assertIn("tcp", self.refused(64, "serve", environment={"LUCEBOX_PORT": "tcp://10.0.0.1:80"}))
-        self.assertIn("check", self.refused(64, "check"))
+        self.assertIn("check", self.refused(64, "check", "one", "two"))
         self.assertIn("quantize", self.refused(64, "quantize", "one"))
         self.assertIn("--tokens", self.refused(64, "logits", "--model", LLAMA))
         self.assertIn("--cache-type-k", self.refused(64, "check", LLAMA, "--cache-type-k", "q7"))
@@ -131,6 +131,15 @@ class Answers(unittest.TestCase):
             self.assertIn(key, got)
         self.assertEqual([device["problem"] for device in got["devices"] if device["kind"] == "cpu"], [None])
         self.assertEqual(run("--version").stdout, run("version").stdout)
+
+    def test_check_without_a_file_says_whether_the_machine_is_ready(self):
+        got = run("check", "--json")
+        report = json.loads(got.stdout)
+        rows = {row["name"]: row for row in report["rows"]}
+        self.assertIn("threads", rows["cpu"]["text"])
+        self.assertLessEqual({"ram", "gpu", "models", "disk"}, set(rows))
+        ready = all(row["state"] != "fail" for row in report["rows"])
+        self.assertEqual((report["ok"], got.returncode), (ready, 0 if ready else 69))
 
     def test_check_says_what_a_model_is(self):
         got = self.json("check", LLAMA)

@@ -26,6 +26,12 @@ load machine
         grep -q "least_gb = $(sed -n "s/^$border=\([0-9]*\).*/\1/p" "$REPOSITORY/host/parts/40-check.sh")," "$REPOSITORY/src/hub/tiers.cpp"
     done
 }
+@test "the wrapper's check and the program's have the same limits" {
+    local pair
+    for pair in MIN_DRIVER:oldest_driver MIN_DRIVER_BLACKWELL:oldest_blackwell_driver FULL_DRIVER:full_driver SMALL_CARD_GB:small_card_gb LARGE_CARD_GB:large_card_gb; do
+        grep -qE "${pair#*:} = $(sed -n "s/^${pair%:*}=\([0-9]*\).*/\1/p" "$REPOSITORY/host/parts/40-check.sh")[,;]" "$REPOSITORY/src/app/serving/check_machine.cpp"
+    done
+}
 @test "zsh and fish read their completions" {
     new_machine
     local shell found=''
