@@ -15,6 +15,7 @@ inline constexpr std::uint8_t from_draft = 1;        // evidence: the draft's lo
 inline constexpr std::uint8_t from_best_match = 2;   // evidence: tokens of agreement
 inline constexpr std::uint8_t from_other_match = 3;  // the same, for a second or later match
 inline constexpr std::uint8_t from_continuation = 4; // evidence: 0 behind a mismatch, then tokens that were right since
+inline constexpr std::uint8_t from_form = 5;         // of a node's own; not counted here
 
 class Acceptance {
 public:

@@ -9,7 +9,7 @@
 // same heap; where they agree with the draft they share its nodes.
 //
 // Under a form no node is a token that it forbids there. The draft knows nothing of it, so the probability of what is
-// forbidden below a node is shared out among the draft's other candidates there.
+// forbidden below a node is shared out among the draft's other candidates there, and what the form itself suggests.
 #pragma once
 
 #include "decode/form.h"
@@ -65,12 +65,14 @@ private:
         bool expanded = false;       // its best child among the draft's candidates was pushed
         std::uint64_t forbidden = 0; // their ranks
         float raise = 0;             // of the others' log-probabilities
+        float suggested = 0;         // log-probability of each of those that the form suggests
+        std::uint32_t first_suggestion = 0, end_suggestion = 0;
     };
     struct Entry {
         float score;
         std::int32_t depth, parent;
         std::int32_t rank;  // in depths[depth - 1]; or of a chain: ranks behind all of those
-        std::int32_t chain; // -1: a draft's candidate
+        std::int32_t chain; // -1: a draft's candidate; -2: a suggestion of the form, rank in suggestions_
     };
     static bool later(const Entry& a, const Entry& b); // heap order
 
@@ -81,6 +83,7 @@ private:
     std::vector<DraftNode> nodes_;
     std::vector<Branch> branches_; // of the nodes
     std::vector<Entry> heap_;
+    std::vector<TokenId> suggestions_; // of the nodes' form
 };
 
 } // namespace lucebox::decode

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 namespace lucebox::decode {
 
@@ -19,6 +20,8 @@ public:
     virtual Place here() = 0;
     // Behind `token`; nowhere, if it is forbidden at `place`, or if the text ends with it: a guess of it would save no step.
     virtual Place after(Place place, TokenId token) = 0;
+    // Tokens that are likely behind `place` because the form leaves little else; appended.
+    virtual void suggest(Place, std::vector<TokenId>&) {}
 };
 
 } // namespace lucebox::decode

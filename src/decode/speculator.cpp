@@ -279,7 +279,7 @@ void Speculator::verified(model::SequenceId sequence, std::span<const std::int32
         if (taken) ++stats.accepted_at[position];
     }
     for (std::size_t i = 1; i < nodes.size(); ++i) {
-        stats.accepted_from_lookup += all_nodes[static_cast<std::size_t>(nodes[i])].origin != from_draft ? 1 : 0;
+        stats.accepted_from_lookup += all_nodes[static_cast<std::size_t>(nodes[i])].origin != from_draft && all_nodes[static_cast<std::size_t>(nodes[i])].origin != from_form ? 1 : 0;
     }
     if (speculation_.mode == Mode::off) return;
 

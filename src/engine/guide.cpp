@@ -87,4 +87,10 @@ decode::Form::Place Guide::after(Place place, TokenId token) {
     return static_cast<Place>(branches_.size()) - 1;
 }
 
+void Guide::suggest(Place place, std::vector<TokenId>& tokens) {
+    const Branch& branch = branches_[static_cast<std::size_t>(place)];
+    if (!branch.inside) matcher_->suggest(branch.state, tokens);
+    else if (!forced_.empty()) tokens.push_back(forced_[branch.forced]);
+}
+
 } // namespace lucebox::engine

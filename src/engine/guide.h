@@ -26,6 +26,7 @@ public:
     decode::Form* form() { return matcher_ ? this : nullptr; }
     Place here() override;
     Place after(Place place, TokenId token) override;
+    void suggest(Place place, std::vector<TokenId>& tokens) override;
     // The token that begins the end of the reasoning, if the model may be nudged there; see Reasoning::soft_ratio.
     std::optional<TokenId> soft_close() const;
     void close_softly() { begin_close(ReasoningClose::soft); }

@@ -1,6 +1,8 @@
 // The tree builder: the paper's algorithm on an example worked by hand, and what must hold for every tree.
 #include "decode/draft_tree.h"
 
+#include "decode/acceptance.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -203,6 +205,40 @@ TEST(DraftTreeTest, UnderAFormTreesAreTheBestOfWhatIsAllowed) {
         }
     }
     EXPECT_GT(left_out, 1000u);
+}
+
+// Leaves one token at every place, the one before it plus one, but for what a draft may always guess.
+class Counting final : public Form {
+public:
+    Place here() override { return 0; }
+    Place after(Place place, TokenId token) override { return token == place + 1 || token == 900 ? place + 1 : nowhere; }
+    void suggest(Place place, std::vector<TokenId>& tokens) override { tokens.push_back(place + 1); }
+};
+
+TEST(DraftTreeTest, WhatTheFormSuggestsIsGuessedWhereTheDraftHasNothingThatIsAllowed) {
+    Counting form;
+    const Depths depths{{{500, std::log(0.9f)}, {900, std::log(0.05f)}}, {{2, std::log(0.6f)}}, {{500, std::log(0.9f)}}};
+    for (const bool chain_seed : {false, true}) {
+        DraftTree tree(7);
+        tree.grow(views(depths), {}, 5, chain_seed, &form);
+        // 1 is the form's, 2 the draft's own guess, which the form suggests as well, 3 and on the form's, beyond the draft's depths.
+        std::int32_t node = 0;
+        for (const TokenId token : {1, 2, 3}) {
+            node = tree.child(node, token);
+            ASSERT_GE(node, 0) << token;
+            EXPECT_EQ(tree.nodes()[static_cast<std::size_t>(node)].origin == from_form, token != 2);
+        }
+        EXPECT_EQ(tree.drafted(), 5u);
+        for (std::size_t i = 1; i < tree.nodes().size(); ++i) {
+            const DraftNode& child = tree.nodes()[i];
+            EXPECT_LE(child.score, tree.nodes()[static_cast<std::size_t>(child.parent)].score);
+            EXPECT_TRUE(chain_seed || i == 1 || child.score <= tree.nodes()[i - 1].score);
+        }
+    }
+    // Without a draft and without anything to look up, the form alone.
+    DraftTree tree(7);
+    tree.grow({}, {}, 4, false, &form);
+    EXPECT_EQ(tree.drafted(), 4u);
 }
 
 TEST(DraftTreeTest, TruncationKeepsTheFirst) {

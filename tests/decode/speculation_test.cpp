@@ -162,6 +162,7 @@ public:
         const auto state = matcher_.after(static_cast<text::GrammarMatcher::State>(place), token);
         return state && !matcher_.must_end(*state) ? static_cast<Place>(*state) : nowhere;
     }
+    void suggest(Place place, std::vector<TokenId>& tokens) override { matcher_.suggest(static_cast<text::GrammarMatcher::State>(place), tokens); }
 
 private:
     text::GrammarMatcher& matcher_;

@@ -138,7 +138,12 @@ TEST(GuessesUnderAForm, AreFreeInTheReasoningAndHeldToTheGrammarBehindIt) {
     EXPECT_EQ(guessed(guide, "so</think>\n\n123"), "so</think>\n\n12"); // the last one ends the text
     EXPECT_EQ(guessed(guide, "so<|im_end|>"), "so");
     EXPECT_EQ(guessed(guide, "again"), "again"); // nothing has moved
+    std::vector<TokenId> suggested;
+    guide.suggest(guide.here(), suggested);
+    EXPECT_TRUE(suggested.empty());
     guide.close_softly();
+    guide.suggest(guide.here(), suggested);
+    EXPECT_EQ(suggested, std::vector<TokenId>{*guide.forced()});
     EXPECT_EQ(guessed(guide, "so"), ""); // the close is certain
     EXPECT_EQ(guessed(guide, "\n</think>\n\n12x"), "\n</think>\n\n12");
     EXPECT_FALSE(Guide(thinking(100), *words().tokenizer, nullptr).form());

@@ -195,6 +195,45 @@ TEST(TokenMask, CostsLittleForTypicalSchemas) {
     EXPECT_LT(microseconds, 500); // 50 on an idle machine; generous, because tests share theirs
 }
 
+// The words of the tokens that a grammar suggests behind a text.
+std::vector<std::string> suggested(const Grammar::Pointer& grammar, std::string_view text) {
+    GrammarMatcher matcher(grammar, vocabulary().trie);
+    EXPECT_TRUE(matcher.accept_bytes(text)) << text;
+    std::vector<TokenId> tokens;
+    matcher.suggest(matcher.state(), tokens);
+    std::vector<std::string> words;
+    for (const TokenId token : tokens) {
+        EXPECT_TRUE(matcher.allows(token));
+        words.emplace_back(vocabulary().trie->bytes(token));
+    }
+    return words;
+}
+
+// The longest token that a text begins with.
+std::string longest_of(std::string_view text) {
+    std::string longest;
+    for (TokenId token = 0; static_cast<std::size_t>(token) < vocabulary().trie->vocabulary_size(); ++token) {
+        const std::string_view bytes = vocabulary().trie->bytes(token);
+        if (bytes.size() > longest.size() && text.starts_with(bytes)) longest = bytes;
+    }
+    return longest;
+}
+
+TEST(GrammarMatcher, SuggestsWhatIsLeftWhereLittleIs) {
+    using Words = std::vector<std::string>;
+    const auto object = of_schema(R"({"type":"object","properties":{"name":{"type":"string"},"participants":{"type":"array","items":{"type":"string"}}},"required":["name","participants"],"additionalProperties":false})");
+    EXPECT_EQ(suggested(object, "{\""), (Words{longest_of("name\":"), longest_of("participants\":")}));
+    EXPECT_EQ(suggested(object, "{\"name\": \"Bo\", \""), (Words{longest_of("participants\":")}));
+    EXPECT_EQ(suggested(object, "{\"par"), (Words{longest_of("ticipants\":")}));
+    EXPECT_EQ(suggested(object, "{\"name"), (Words{longest_of("\":")})); // not beyond the colon, where white space is usual
+    EXPECT_EQ(suggested(object, "{\"name\": \"B"), Words{});             // anything may stand in a string
+    EXPECT_EQ(suggested(object, ""), (Words{"{"}));
+    const auto sentence = of_gbnf("root ::= \"the same words \" ([0-9] | \"or not\")");
+    EXPECT_EQ(suggested(sentence, "the s"), (Words{longest_of("ame words ")}));
+    EXPECT_EQ(suggested(sentence, "the same"), (Words{longest_of(" words ")}));
+    EXPECT_EQ(suggested(sentence, "the same words "), Words{}); // eleven bytes are too many
+}
+
 TEST(GrammarMatcher, KeepsItsMemoryBounded) {
     // Each character of a counted string is a state of its own.
     GrammarMatcher matcher(of_schema(R"({"type":"array","items":{"type":"string","maxLength":50000}})"), vocabulary().trie);

@@ -41,6 +41,11 @@ public:
     // Moves on; false (and nothing happens) if the token is forbidden. Invalidates all states.
     bool accept(TokenId token);
     bool accept_bytes(std::string_view bytes);
+    // Where the grammar leaves little open: for each of the few bytes that may come, the longest token that it allows, as far as
+    // it leaves nothing open. White space that may be left out leaves something open only behind punctuation, where it is usual.
+    // Appended to `tokens`: most_suggested at most.
+    void suggest(State state, std::vector<TokenId>& tokens);
+    static constexpr std::size_t most_suggested = 4;
     bool may_end() const { return states_[current_].accepting; } // the text is complete as it is
     bool must_end() const { return must_end(current_); }
     bool must_end(State state) const { return states_[state].places.empty(); }
@@ -106,6 +111,7 @@ private:
     }
     std::int32_t find_next(State state, std::uint8_t byte);
     std::int32_t begun(State state);
+    ByteSet bytes_ahead(State state, bool with_space) const;
     State state_of(std::vector<Place> places);
     const TokensInside& inside(State local, Place place);
     std::optional<std::string> structure(Place place) const;
