@@ -12,6 +12,8 @@ LUCEBOX_INSTALLED_FROM=
 # Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 78 wrong configuration, 130 interrupted; else docker's own.
 EXIT_USAGE=2
 EXIT_CONFIG=78
+# What starting once more cannot mend: those two, and the program's for a wrong setting, a broken file, and a model that is not there.
+EXITS_FOR_GOOD="$EXIT_USAGE 64 65 66 $EXIT_CONFIG"
 
 if [ "${BASH_VERSINFO[0]}" -lt 4 ]; then
     echo "[ERROR] lucebox needs bash 4 or newer; this is $BASH_VERSION" >&2

@@ -8,6 +8,7 @@ setup() { new_machine; UNIT=$HOME/.config/systemd/user/lucebox.service; }
     exits 0
     grep -q '^Type=exec' "$UNIT"
     grep -q '^StartLimitBurst=5' "$UNIT"
+    grep -q '^RestartPreventExitStatus=2 64 65 66 78$' "$UNIT"
     grep -q "^ExecStart=\"$LUCEBOX\" serve" "$UNIT"
     grep -q '^ExecStartPost=.* wait-ready' "$UNIT"
     grep -q '^SuccessExitStatus=143 SIGTERM' "$UNIT"
