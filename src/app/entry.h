@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lucebox::app {
@@ -29,7 +30,8 @@ struct EntryMachine {
 };
 Status check_gpu_given(const EntryMachine& machine);
 
-// Carries out the plan: does not return if something else is executed, else gives the words to go on with.
-Result<std::vector<std::string>> enter(std::span<const char* const> words, const Environment& environment);
+// Carries out the plan: does not return if something else is executed, else gives the words to go on with. `commands`: the program's
+// own, for who forgot to write its name before one.
+Result<std::vector<std::string>> enter(std::span<const char* const> words, std::span<const std::string_view> commands, const Environment& environment);
 
 } // namespace lucebox::app

@@ -91,7 +91,9 @@ int main(int count, char** values) {
     Result<std::vector<std::string>> entered{std::vector<std::string>{}};
     std::vector<const char*> words;
     if (!arguments.empty() && std::string_view(arguments.front()) == "entry") {
-        entered = app::enter(arguments.subspan(1), process_environment());
+        std::vector<std::string_view> commands;
+        for (const CommandSpec& command : app::command_table()) commands.push_back(command.name);
+        entered = app::enter(arguments.subspan(1), commands, process_environment());
         if (!entered) {
             const int code = app::report(entered.error());
             return entered.error().kind == ErrorKind::unavailable ? app::exit_configuration : code;

@@ -28,7 +28,7 @@ Status claude(const Invocation&) { return not_built("claude"); }
 Status codex(const Invocation&) { return not_built("codex"); }
 Status top(const Invocation&) { return not_built("top"); }
 Status healthcheck(const Invocation&) { return not_built("healthcheck"); }
-Result<std::vector<std::string>> enter(std::span<const char* const>, const Environment&) { return not_built("entry"); }
+Result<std::vector<std::string>> enter(std::span<const char* const>, std::span<const std::string_view>, const Environment&) { return not_built("entry"); }
 
 } // namespace lucebox::app
 #endif

@@ -18,6 +18,8 @@ class Entry(Home):
 
     def test_what_cannot_be_executed_is_explained(self):
         self.refused(66, "cannot execute no-such-program: No such file", "`serve`, `shell`", "entry", "no-such-program")
+        self.refused(66, "cannot execute serv: No such file", "did you mean serve?", "entry", "serv")
+        self.refused(66, "cannot execute models: No such file", "with its name: lucebox models", "entry", "models", "list")
         self.refused(74, "cannot execute /etc: Permission denied", "", "entry", "/etc")
 
     def test_options_alone_and_serve_are_the_server(self):

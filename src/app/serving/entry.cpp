@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -31,9 +32,13 @@ std::string wished_device(const std::vector<std::string>& words, const Environme
     return variable(environment, "LUCEBOX_DEVICE");
 }
 
-Error not_executable(const std::string& name, int error) {
-    return {error == ENOENT ? ErrorKind::not_found : ErrorKind::io, fmt::format("cannot execute {}: {}", name, std::strerror(error)),
-            "without a word the server starts; `serve`, `shell` and `lucebox COMMAND` are known"};
+// Most who come here left out a word, or slipped.
+Error not_executable(const std::string& name, int error, std::span<const std::string_view> commands) {
+    std::string hint = "without a word the server starts; `serve`, `shell` and `lucebox COMMAND` are known";
+    constexpr std::array<std::string_view, 3> own{"serve", "shell", "lucebox"};
+    if (error == ENOENT && std::ranges::find(commands, name) != commands.end()) hint = fmt::format("a command of the program is written with its name: lucebox {}", name);
+    else if (const auto near = nearest_name(name, own); error == ENOENT && !near.empty()) hint = fmt::format("did you mean {}?", near);
+    return {error == ENOENT ? ErrorKind::not_found : ErrorKind::io, fmt::format("cannot execute {}: {}", name, std::strerror(error)), std::move(hint)};
 }
 
 // Facts for /props.host. A container that cannot write them serves all the same.
@@ -67,7 +72,7 @@ Status check_gpu_given(const EntryMachine& machine) {
                  "  to compute on the CPU instead, slowly: -e LUCEBOX_DEVICE=cpu"};
 }
 
-Result<std::vector<std::string>> enter(std::span<const char* const> words, const Environment& environment) {
+Result<std::vector<std::string>> enter(std::span<const char* const> words, std::span<const std::string_view> commands, const Environment& environment) {
     EntryPlan plan = plan_entry(words);
     if (plan.serve) {
         const bool help = std::ranges::any_of(plan.words, [](const auto& word) { return word == "--help" || word == "-h" || word == "--version"; });
@@ -82,7 +87,7 @@ Result<std::vector<std::string>> enter(std::span<const char* const> words, const
     for (std::string& word : plan.words) arguments.push_back(word.data());
     arguments.push_back(nullptr);
     ::execvp(arguments[0], arguments.data());
-    return not_executable(plan.words.front(), errno);
+    return not_executable(plan.words.front(), errno, commands);
 }
 
 } // namespace lucebox::app
