@@ -24,7 +24,8 @@ _lucebox() {
     esac
     if [ "\$COMP_CWORD" -eq 1 ]; then COMPREPLY=(\$(compgen -W '$COMMANDS' -- "\$word")); fi
 }
-complete -F _lucebox lucebox
+# Where nothing of ours fits: files.
+complete -o default -F _lucebox lucebox
 SCRIPT
         ;;
     zsh)
@@ -36,7 +37,7 @@ _lucebox() {
         return
     fi
     case \$words[2] in
-    check) compadd -- --json --deep ;;
+    check) compadd -- --json --deep; _files ;;
     serve | print-run) compadd -- --lan --cpu --gpus --port --model ;;
     update) compadd -- --check --rollback ;;
     config) compadd -- list get set unset import path edit reset restore $(setting_keys | tr '\n' ' ') ;;
@@ -45,7 +46,10 @@ _lucebox() {
     connect) compadd -- $CLIENTS ;;
     doctor) compadd -- --bundle ;;
     completion) compadd -- bash zsh fish ;;
+    *) _files ;;
     esac
+    # Further words of these may be files.
+    if (( CURRENT > 3 )); then _files; fi
 }
 compdef _lucebox lucebox
 SCRIPT
@@ -63,6 +67,7 @@ complete -c lucebox -n '__fish_seen_subcommand_from autotune' -a '$AUTOTUNE_OPTI
 complete -c lucebox -n '__fish_seen_subcommand_from connect' -a '$CLIENTS'
 complete -c lucebox -n '__fish_seen_subcommand_from doctor' -a '--bundle'
 complete -c lucebox -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
+complete -c lucebox -n '__fish_seen_subcommand_from check models serve run bench config' -F
 SCRIPT
         ;;
     '') usage_error 'completion needs the name of a shell' 'lucebox completion bash|zsh|fish' ;;

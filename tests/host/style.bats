@@ -56,5 +56,7 @@ load machine
     COMP_WORDS=(lucebox pri) COMP_CWORD=1; _lucebox; [ "${COMPREPLY[*]}" = print-run ]
     COMP_WORDS=(lucebox config po) COMP_CWORD=2; _lucebox; [ "${COMPREPLY[*]}" = port ]
     COMP_WORDS=(lucebox models ver) COMP_CWORD=2; _lucebox; [ "${COMPREPLY[*]}" = verify ]
+    [[ $(complete -p lucebox) == *'-o default'* ]] # else no file could be completed
+    COMP_WORDS=(lucebox models import ./m) COMP_CWORD=3; _lucebox || true; [ "${#COMPREPLY[@]}" -eq 0 ]
     lucebox completion tcsh; exits 1; lucebox completion; exits 2
 }
