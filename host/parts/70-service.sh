@@ -3,8 +3,13 @@
 unit_active() { have systemctl && systemctl --user is-active --quiet "$UNIT_NAME" 2>/dev/null; }
 
 require_unit() {
-    settings_paths
-    [ -e "$UNIT_FILE" ] || die 'the service is not installed' 'lucebox install'
+    load_settings
+    [ ! -e "$UNIT_FILE" ] || return 0
+    local -a hints=('lucebox install')
+    if [ "$(container_state)" = running ]; then
+        hints+=("a server runs without it, started by lucebox serve: docker logs -f $CONTAINER, docker stop $CONTAINER")
+    fi
+    die 'the service is not installed' "${hints[@]}"
 }
 
 # A value inside a unit file: systemd expands % and reads backslashes and quotes itself.
