@@ -216,6 +216,32 @@ class FirstHour(unittest.TestCase):
         self.assertIn("stopping: 0 requests", done.stdout)  # the container's log
         self.assertFalse(self.ready())
 
+    @unittest.skipUnless(shutil.which("podman-compose"), "podman-compose is not installed")
+    def test_the_example_for_compose(self):
+        folder = self.home + "/compose"
+        os.makedirs(folder + "/models")
+        shutil.copy(self.repository + "/deploy/compose.yaml", folder)
+        os.symlink(self.home + "/bin/docker", self.home + "/bin/podman")
+        model = os.path.expanduser("~/.cache/lucebox/models/" + self.model_file)
+        if not os.path.exists(model):
+            self.skipTest("the default model is not on this machine: make models")
+        shutil.copy(model, folder + "/models")
+        self.open_up(folder + "/models")
+        compose = f"podman-compose -f {folder}/compose.yaml "
+        more = {"LUCEBOX_PORT": str(self.port), "LUCEBOX_DEVICE": "cpu"}
+        up = self.shell([f"cd {folder}", compose + "up -d"], more=more)
+        self.assertEqual(up.returncode, 0, up.stdout + up.stderr)
+        self.addCleanup(lambda: self.shell(["docker rm -f lucebox"]))
+        for _ in range(600):
+            if self.ready():
+                break
+            time.sleep(0.1)
+        said = self.shell(["docker logs lucebox"]).stdout
+        self.assertTrue(self.ready(), said)
+        down = self.shell([f"cd {folder}", compose + "down"], more=more)
+        self.assertEqual(down.returncode, 0, down.stdout + down.stderr)
+        self.assertFalse(self.ready())
+
     def open_up(self, folder):
         """So that the image's user comes to it: every folder above, too."""
         os.chmod(folder, 0o777)
