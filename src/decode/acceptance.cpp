@@ -8,8 +8,8 @@ namespace lucebox::decode {
 namespace {
 
 constexpr float most_trials = 200;   // then a bin is halved: about the last two hundred guesses count
-constexpr float prior_trials = 4;    // what the prior of all sequences weighs
-constexpr float shared_trials = 6;   // what all sequences weigh against one
+constexpr float prior_trials = 16;   // what the prior of all sequences weighs
+constexpr float shared_trials = 12;  // what all sequences weigh against one
 constexpr float least_probability = 1e-3f;
 
 // Upper edges of a draft's probability, denser where it matters.

@@ -51,7 +51,7 @@ Result<ContinuedText> continue_text(model::Runner& runner, Speculator& speculato
         if (text.ended) return false;
         text.tokens.push_back(token);
         history.add_generated(token);
-        speculator.add(sequence, token);
+        speculator.add(sequence, token, speculator.wants_sureness() ? sureness(runner, output, options.sampling) : DraftWorth::unknown);
         return text.tokens.size() < options.max_tokens;
     };
 

@@ -4,6 +4,9 @@
 #include "decode/sampler.h"
 #include "model/runner.h"
 
+#include <algorithm>
+#include <cmath>
+
 namespace lucebox::decode {
 
 class RunnerRow final : public RemoteRow {
@@ -29,5 +32,22 @@ private:
     model::Runner& runner_;
     std::size_t output_;
 };
+
+// How sure the model is of the token behind that row, once it was chosen: the probability of the best one among those that may be
+// drawn; at temperature 0, among all.
+inline float sureness(model::Runner& runner, std::size_t output, const SamplingParams& params) {
+    if (params.temperature == 0 || !runner.asked(output)) return runner.sureness(output);
+    const compute::RowQuery query = query_of(params, runner.vocabulary());
+    const auto [row, masses] = runner.summary(output);
+    double total = 0;
+    if (query.count == 0) {
+        for (const double mass : masses) total += mass;
+    } else {
+        for (std::size_t i = 0; i < std::min<std::size_t>(row->found, compute::RowSummary::near); ++i) {
+            total += std::exp(double{row->candidate[i].logit - row->best} / query.temperature);
+        }
+    }
+    return total >= 1 ? static_cast<float>(1 / total) : 0;
+}
 
 } // namespace lucebox::decode

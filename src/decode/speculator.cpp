@@ -1,19 +1,25 @@
 #include "decode/speculator.h"
 
+#include "base/clock.h"
+
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 namespace lucebox::decode {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using Mode = Speculation::Mode;
 
 constexpr std::size_t draft_width = 8;          // candidates for each depth; as in the DDTree paper's trees of this size
-constexpr std::size_t least_probe_interval = 64; // steps without a draft that did not pay lately, before it is tried again
-constexpr double probing_share = 0.005;         // of the time, that such tries may take
 constexpr double least_gain = 1.03;             // what a shape must promise over a plain step: estimates are noisy
+// What a run of the draft must promise besides, for each plain step that it takes: one that runs seldom takes longer, and so do the
+// steps behind it.
+constexpr double least_draft_gain = 0.2;
+constexpr double trying_share = 0.005;                      // of the time, that runs of a draft that promises less may take
+constexpr double most_without_to_try = 1.2;                 // of plain steps' rate: where lookup does well, a draft is no trial
+constexpr float newest_sureness = 0.2f;                     // its weight among the last ones
+constexpr float usual_sureness = 0.7f, low_sureness = 0.4f; // where it is not known; that of a text which is hard to guess
+constexpr double newest_better = 0.3, kept_better = 0.95;   // its weight; and what is left of it a step later
 // Plain steps in a row that tell what plain decoding takes: behind other steps, which leave other things in the caches, the first are
 // slower. After so many steps with guesses, then twice as many, and so on.
 constexpr std::size_t plain_trial = 12, first_plain_trial = 16, last_plain_trial = 768;
@@ -21,7 +27,7 @@ constexpr double longest_measurement = 1;       // seconds
 constexpr std::size_t short_step = 8;           // rows; longer ones cost the start most, and are measured once
 constexpr int most_plain_runs = 64, enough_plain_runs = 8; // in all, and without getting faster
 
-double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double since(double start) { return steady_seconds() - start; }
 
 } // namespace
 
@@ -32,14 +38,14 @@ Status Speculator::measure() {
     if (!automatic()) return Ok{};
     LUCEBOX_TRY(const model::SequenceId sequence, runner_.open());
     if (draft_) draft_->clear(sequence);
-    const auto begin = Clock::now();
+    const auto begin = steady_seconds();
     std::vector<model::Row> rows;
     std::array<double, StepCosts::sizes.size()> best{}; // of each size; 0: not measured
     const auto keep_best = [](double& least, double seconds) { least = least == 0 ? seconds : std::min(least, seconds); };
     const auto run = [&](std::size_t i) -> Status {
         rows.resize(std::min(rows.size(), StepCosts::sizes[i]));
         while (rows.size() < StepCosts::sizes[i]) rows.push_back({sequence, 0, static_cast<std::int32_t>(rows.size()) - 1, true, false});
-        const auto start = Clock::now();
+        const auto start = steady_seconds();
         LUCEBOX_CHECK(runner_.step(rows, model::Commit::later));
         runner_.logits(0);
         keep_best(best[i], since(start));
@@ -53,7 +59,7 @@ Status Speculator::measure() {
             if (StepCosts::sizes[i] < least_rows) continue;
             if (drafting && draft_) {
                 const model::DraftRunner::Block block{sequence, 0};
-                const auto start = Clock::now();
+                const auto start = steady_seconds();
                 draft_->propose({&block, 1}, draft_->block() - 1, draft_width);
                 keep_best(draft_seconds_, since(start));
             }
@@ -83,13 +89,17 @@ void Speculator::open(model::SequenceId sequence, std::span<const TokenId> promp
     s.acceptance.clear();
     s.stats = {};
     s.tree.reset(0);
-    s.rate_with_draft = rate_with_draft_;
-    s.steps_without_draft = 0;
+    s.situation = {};
+    s.better = 0;
     if (speculation_.mode != Mode::off) s.index.add(prompt);
 }
 
-void Speculator::add(model::SequenceId sequence, TokenId token) {
-    if (speculation_.mode != Mode::off) state(sequence).index.add(token);
+void Speculator::add(model::SequenceId sequence, TokenId token, float sureness) {
+    if (speculation_.mode == Mode::off) return;
+    State& s = state(sequence);
+    s.index.add(token);
+    float& lately = s.situation.sureness;
+    lately = sureness < 0 || lately < 0 ? sureness : lately + newest_sureness * (sureness - lately);
 }
 
 // Fills the state's chains: what followed where the text read as it does now.
@@ -131,15 +141,30 @@ bool Speculator::wants_draft(State& s, const Ask& ask, std::size_t rows) {
     if (!draft_ || ask.depth == 0 || draft_->length(ask.sequence) != runner_.length(ask.sequence)) return false;
     if (!automatic()) return true;
     grow(s, ask); // by lookup alone
-    const bool wanted =
-        s.rate_with_draft > least_gain * best_rate(s.tree, rows, 0) || ++s.steps_without_draft >= probe_interval(rows);
+    s.situation.without = best_rate(s.tree, rows, 0) * costs_.seconds(rows);
     s.tree.reset(ask.last);
-    return wanted;
+    s.better *= kept_better;
+    s.expected_gain = draft_worth_.gain(s.situation, guessed_gain(s.situation.sureness, rows) / s.situation.without) + s.better;
+    if (s.expected_gain > least_gain_of_draft(rows)) return true;
+    if (tries_ < draft_seconds_ || s.situation.without > most_without_to_try) return false;
+    tries_ = 0;
+    return true;
 }
 
-std::size_t Speculator::probe_interval(std::size_t rows) const {
-    const double steps = draft_seconds_ / (probing_share * costs_.seconds(rows));
-    return std::max(least_probe_interval, static_cast<std::size_t>(std::min(steps, 1e6)));
+double Speculator::least_gain_of_draft(std::size_t rows) const {
+    return least_gain + least_draft_gain * std::min(draft_seconds_ / costs_.seconds(rows), 1.0);
+}
+
+// Over plain steps. Before anything is known, a draft is thought to be right as often as the target is sure.
+double Speculator::guessed_gain(float sureness, std::size_t rows) const {
+    const double right = sureness < 0 ? usual_sureness : sureness;
+    double tokens = 1, path = 1, best = 0;
+    for (std::size_t depth = 1; depth < draft_->block(); ++depth) {
+        path *= right;
+        tokens += path;
+        best = std::max(best, tokens / (costs_.seconds(rows + depth) + draft_seconds_));
+    }
+    return best * costs_.seconds(rows);
 }
 
 void Speculator::run_draft(std::span<const Ask> asks) {
@@ -155,13 +180,12 @@ void Speculator::run_draft(std::span<const Ask> asks) {
     if (blocks_.empty()) return;
     const std::size_t depth = std::min(deepest, draft_->block() - 1);
     const bool wide = automatic() || (speculation_.mode == Mode::tree && speculation_.budget > draft_->block() - 1);
-    const auto start = Clock::now();
+    const auto start = steady_seconds();
     draft_->propose(blocks_, depth, !wide ? 1 : any_form ? compute::max_top_k : draft_width);
     const double seconds = since(start);
     draft_seconds_ = draft_seconds_ == 0 ? seconds : 0.9 * draft_seconds_ + 0.1 * seconds;
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
         State& s = state(blocks_[i].sequence);
-        s.steps_without_draft = 0;
         s.depths.resize(depth);
         for (std::size_t d = 1; d <= depth; ++d) {
             const auto tokens = draft_->tokens(i, d);
@@ -192,6 +216,10 @@ void Speculator::grow(State& s, const Ask& ask) {
 
 void Speculator::plan(std::span<const Ask> asks, std::size_t most_nodes) {
     const bool plain = automatic() && tries_plain();
+    const std::size_t rows = std::max<std::size_t>(asks.size(), 1);
+    // Where a draft pays whatever the target thinks, nobody asks.
+    wants_sureness_ = draft_ && automatic() && guessed_gain(low_sureness, rows) < least_gain_of_draft(rows);
+    runner_.expect_sureness(wants_sureness_);
     for (const Ask& ask : asks) {
         State& s = state(ask.sequence);
         s.tree.reset(ask.last);
@@ -211,8 +239,10 @@ void Speculator::plan(std::span<const Ask> asks, std::size_t most_nodes) {
         grow(s, ask);
         if (!s.drafting) continue;
         drafted = true;
-        const double rate = best_rate(s.tree, asks.size(), draft_seconds_);
-        for (double* lately : {&s.rate_with_draft, &rate_with_draft_}) *lately = std::isinf(*lately) ? rate : 0.8 * *lately + 0.2 * rate;
+        if (!automatic()) continue;
+        const double gain = best_rate(s.tree, asks.size(), draft_seconds_) * costs_.seconds(asks.size()) / s.situation.without;
+        s.better += newest_better * (gain - s.expected_gain);
+        draft_worth_.observe(s.situation, gain);
     }
     choose_sizes(asks, most_nodes, drafted ? draft_seconds_ : 0);
     const bool guessed = std::ranges::any_of(asks, [&](const Ask& ask) { return state(ask.sequence).tree.drafted() > 0; });
@@ -309,6 +339,9 @@ void Speculator::committed(model::SequenceId sequence, std::span<const std::int3
     if (draft_ && speculation_.mode != Mode::off) draft_->append(sequence, rows);
 }
 
-void Speculator::observe(std::size_t rows, double seconds) { costs_.observe(rows, seconds); }
+void Speculator::observe(std::size_t rows, double seconds) {
+    costs_.observe(rows, seconds);
+    tries_ = std::min(tries_ + trying_share * seconds, draft_seconds_);
+}
 
 } // namespace lucebox::decode

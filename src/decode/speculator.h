@@ -11,17 +11,18 @@
 //
 // In automatic mode a step has as many guesses as raise the expected tokens a second, by measured step costs and by how often
 // guesses of each kind were right lately; when none do, it is a plain step. Now and then it is one anyway: what is never seen
-// would never be found to be cheaper than it seemed at start. One thread, the one that runs steps.
+// would never be found to be cheaper than it seemed at start. The draft runs where its guesses promise more than they cost,
+// which is told from how sure the target was of the last tokens (draft_worth.h). One thread, the one that runs steps.
 #pragma once
 
 #include "decode/acceptance.h"
 #include "decode/draft_tree.h"
+#include "decode/draft_worth.h"
 #include "decode/lookup.h"
 #include "decode/speculation.h"
 #include "decode/step_costs.h"
 #include "model/draft_runner.h"
 
-#include <limits>
 #include <vector>
 
 namespace lucebox::decode {
@@ -37,8 +38,10 @@ public:
     // A sequence of the runner that begins a new text, with its whole prompt, of which the sequence holds `kept` tokens from
     // an earlier text; the rest has still to be computed.
     void open(model::SequenceId sequence, std::span<const TokenId> prompt, std::size_t kept = 0);
-    // Each token that was chosen, before the next plan().
-    void add(model::SequenceId sequence, TokenId token);
+    // Each token that was chosen, before the next plan(). `sureness`: the probability that the target gave its best token there; it is of
+    // use only if wants_sureness(), as decided by plan().
+    void add(model::SequenceId sequence, TokenId token, float sureness = DraftWorth::unknown);
+    bool wants_sureness() const { return wants_sureness_; }
 
     struct Ask {
         model::SequenceId sequence = 0;
@@ -71,8 +74,9 @@ private:
         Acceptance acceptance;
         DraftTree tree;
         SpeculationStats stats;
-        double rate_with_draft = 0; // tokens a second it promised lately
-        std::size_t steps_without_draft = 0;
+        DraftWorth::Situation situation; // of this step, for the draft
+        double expected_gain = 1;        // by it
+        double better = 0;               // what the draft gained lately beyond what was expected: of this text
         bool drafting = false; // in this step
     };
 
@@ -83,7 +87,8 @@ private:
     void look_up(State& state, const Ask& ask);
     bool tries_plain();
     bool wants_draft(State& state, const Ask& ask, std::size_t rows);
-    std::size_t probe_interval(std::size_t rows) const;
+    double least_gain_of_draft(std::size_t rows) const;
+    double guessed_gain(float sureness, std::size_t rows) const;
     void run_draft(std::span<const Ask> asks);
     void grow(State& state, const Ask& ask);
     double best_rate(const DraftTree& tree, std::size_t rows, double overhead) const;
@@ -96,7 +101,9 @@ private:
     Acceptance all_; // over all sequences
     StepCosts costs_;
     double draft_seconds_ = 0; // of one run, lately
-    double rate_with_draft_ = std::numeric_limits<double>::infinity(); // over all sequences; where a new one begins
+    DraftWorth draft_worth_;
+    bool wants_sureness_ = false;
+    double tries_ = 0; // seconds that runs of a draft that promises nothing may take
     std::size_t guessing_steps_ = 0, plain_in_a_row_ = 0, plain_patience_;
     // Reused between steps.
     std::vector<model::DraftRunner::Block> blocks_;

@@ -155,7 +155,7 @@ void Generation::walk(model::Runner& runner, decode::Sampler& sampler, decode::S
         const std::size_t position = request_.prompt.size() + generated_;
         take(choose(runner, output, sampler, position), position, context);
         if (finished_) return;
-        speculator.add(sequence_, last_);
+        speculator.add(sequence_, last_, speculator.wants_sureness() ? decode::sureness(runner, output, request_.sampling) : decode::DraftWorth::unknown);
         const std::int32_t child = tree_ ? tree_->child(path_.back(), last_) : -1;
         if (child < 0) return;
         path_.push_back(child);

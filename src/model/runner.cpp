@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 
 namespace lucebox::model {
 
@@ -75,10 +77,10 @@ Status Runner::allocate_scratch() {
     LUCEBOX_CHECK(allocate(gathered_, rows * width));
     const std::size_t window = std::min(rows, logits_window);
     LUCEBOX_CHECK(allocate(logits_, window * vocabulary));
-    LUCEBOX_CHECK(allocate(best_, window));
+    LUCEBOX_CHECK(allocate(best_, 2 * window)); // ids, then log-probabilities
     LUCEBOX_CHECK(allocate_summaries(window));
     host_logits_.resize(window * vocabulary);
-    host_best_.resize(window);
+    host_best_.resize(2 * window);
     sequences_.resize(options_.sequences);
     plan_.rows.reserve(rows);
     plan_.outputs.reserve(rows);
@@ -234,7 +236,7 @@ void Runner::clear_plan() {
     plan_.sequences.clear();
     plan_.outputs.clear();
     window_begin_ = window_end_ = 0;
-    best_computed_ = false;
+    computed_ = Known::logits;
     asked_ = 0;
     host_queries_.clear();
 }
@@ -308,9 +310,10 @@ Status Runner::run_stages() {
     return Ok{};
 }
 
-std::size_t Runner::compute_window(std::size_t output, bool best) {
+std::size_t Runner::compute_window(std::size_t output, Known wanted) {
     const bool inside = output >= window_begin_ && output < window_end_;
-    if (inside && (!best || best_computed_)) return output - window_begin_;
+    if (wanted == Known::best && expects_sureness_) wanted = Known::sureness;
+    if (inside && wanted <= computed_) return output - window_begin_;
     if (!inside) {
         window_begin_ = output / logits_window * logits_window;
         window_end_ = std::min({window_begin_ + logits_window, plan_.outputs.size(), window_begin_ + options_.rows});
@@ -326,14 +329,17 @@ std::size_t Runner::compute_window(std::size_t output, bool best) {
         const Tensor x{floats(gathered_) + window_begin_ * width, count, width}, normed{floats(stages_.back().x), count, width};
         model_->vocabulary().head(device_, x, normed, logits);
     }
-    if (best) device_.best_tokens(logits, reinterpret_cast<std::int32_t*>(best_->data()));
+    auto* const ids = reinterpret_cast<std::int32_t*>(best_->data());
+    if (wanted == Known::best) device_.best_tokens(logits, ids);
+    if (wanted == Known::sureness) device_.top_k(logits, 1, ids, floats(best_) + host_best_.size() / 2);
     device_.end_step();
-    best_computed_ = best;
+    computed_ = wanted;
+    best_here_ = false;
     return output - window_begin_;
 }
 
 std::span<const float> Runner::logits(std::size_t output) {
-    const std::size_t vocabulary = this->vocabulary(), index = compute_window(output, false);
+    const std::size_t vocabulary = this->vocabulary(), index = compute_window(output, Known::logits);
     const std::span to(host_logits_.data() + index * vocabulary, vocabulary);
     const std::uint64_t bit = std::uint64_t{1} << index;
     if ((logits_here_ & bit) == 0) {
@@ -345,14 +351,14 @@ std::span<const float> Runner::logits(std::size_t output) {
 }
 
 std::span<const float> Runner::logits(std::size_t output, std::size_t first, std::size_t count) {
-    const std::size_t index = compute_window(output, false);
+    const std::size_t index = compute_window(output, Known::logits);
     const std::span to(host_part_.data(), std::min(count, host_part_.size()));
     device_.download(std::as_writable_bytes(to), reinterpret_cast<const std::byte*>(floats(logits_) + index * vocabulary() + first));
     return to;
 }
 
 void Runner::ask(std::size_t output, compute::RowQuery query, std::span<const std::uint64_t> mask) {
-    const std::size_t index = compute_window(output, false), words = host_mask_.size();
+    const std::size_t index = compute_window(output, Known::logits), words = host_mask_.size();
     query.row = static_cast<std::int32_t>(index);
     std::erase_if(host_queries_, [&](const compute::RowQuery& other) { return other.row == query.row; });
     host_queries_.push_back(query);
@@ -385,7 +391,7 @@ void Runner::answer_queries() {
 }
 
 Runner::Summary Runner::summary(std::size_t output) {
-    const std::size_t index = compute_window(output, false), bytes = compute::RowSummary::bytes(vocabulary());
+    const std::size_t index = compute_window(output, Known::logits), bytes = compute::RowSummary::bytes(vocabulary());
     answer_queries();
     const std::byte* const at = host_summaries_.data() + index * bytes;
     return {reinterpret_cast<const compute::RowSummary*>(at),
@@ -393,7 +399,7 @@ Runner::Summary Runner::summary(std::size_t output) {
 }
 
 std::span<const compute::RowCandidate> Runner::more_candidates(std::size_t output, std::size_t count) {
-    const std::size_t index = compute_window(output, false);
+    const std::size_t index = compute_window(output, Known::logits);
     const std::span to(host_more_.data(), std::min(count, host_more_.size()));
     device_.download(std::as_writable_bytes(to), more_->data() + index * host_more_.size() * sizeof(compute::RowCandidate));
     return to;
@@ -413,13 +419,22 @@ std::span<const float> Runner::states() {
     return to;
 }
 
+void Runner::fetch_best() {
+    if (best_here_) return;
+    device_.download(std::as_writable_bytes(std::span(host_best_)), best_->data());
+    best_here_ = true;
+}
+
 TokenId Runner::best(std::size_t output) {
-    const std::size_t index = compute_window(output, true);
-    if (!best_here_) {
-        device_.download(std::as_writable_bytes(std::span(host_best_.data(), window_end_ - window_begin_)), best_->data());
-        best_here_ = true;
-    }
+    const std::size_t index = compute_window(output, Known::best);
+    fetch_best();
     return host_best_[index];
+}
+
+float Runner::sureness(std::size_t output) {
+    const std::size_t index = compute_window(output, Known::sureness);
+    fetch_best();
+    return std::exp(std::bit_cast<float>(host_best_[host_best_.size() / 2 + index]));
 }
 
 Status Runner::commit(SequenceId sequence, std::span<const std::int32_t> path) {

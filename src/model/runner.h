@@ -72,6 +72,10 @@ public:
     std::span<const float> logits(std::size_t output);
     // The best token of that row, the lower id of equals: less to wait for than its logits.
     TokenId best(std::size_t output);
+    // The probability that the model gives that token. Costs next to nothing beside best() if it was announced before; else the best
+    // tokens are looked for again.
+    float sureness(std::size_t output);
+    void expect_sureness(bool expected) { expects_sureness_ = expected; }
     // Asks the device about that row; query.row is set here. `mask`: of a masked query, words of 64 tokens; what lies behind
     // its end may not come. What is asked before a summary is looked at is answered together. A row of another window of
     // max_tree_rows outputs than the last one forgets what was asked of that.
@@ -129,7 +133,11 @@ private:
     Status check_row(std::span<const Row> rows, std::size_t index) const;
     void add_row(std::span<const Row> rows, std::size_t index, Commit commit);
     Status run_stages();
-    std::size_t compute_window(std::size_t output, bool best); // the output's place in the window
+    enum class Known { logits,
+                       best,
+                       sureness };                                // each with those before it
+    std::size_t compute_window(std::size_t output, Known wanted); // the output's place in the window
+    void fetch_best();
     Status allocate_summaries(std::size_t rows);
     void answer_queries();
 
@@ -150,11 +158,12 @@ private:
     std::unique_ptr<compute::Buffer> gathered_, logits_, best_, features_;
     std::size_t window_begin_ = 0, window_end_ = 0; // outputs whose logits are on the device
     std::vector<float> host_logits_;                // of the window's rows whose bit of logits_here_ is set
-    std::vector<TokenId> host_best_;                // of the window, if best_here_
+    std::vector<TokenId> host_best_;                // of the window, if best_here_; behind them the bits of their log-probabilities
     std::vector<float> host_states_;
     std::uint64_t logits_here_ = 0;
     std::size_t rows_fetched_ = 0;
-    bool best_computed_ = false, best_here_ = false;
+    Known computed_ = Known::logits; // of the window
+    bool expects_sureness_ = false, best_here_ = false;
     std::unique_ptr<compute::Buffer> queries_, masks_, summaries_, more_;
     std::vector<compute::RowQuery> host_queries_; // that wait for the device
     std::vector<std::uint64_t> host_mask_;

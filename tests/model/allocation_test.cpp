@@ -67,6 +67,7 @@ TEST_P(Allocation, PlainDecodingAllocatesNothing) {
         ASSERT_EQ(rig.runner->logits(0).size(), rig.runner->vocabulary());
         ASSERT_EQ(rig.runner->logits(1).size(), rig.runner->vocabulary());
         ASSERT_GE(rig.runner->best(1), 0);
+        ASSERT_GT(rig.runner->sureness(1), 0.0f);
         rig.runner->ask(0, {.temperature = 1, .share = 0.9f});
         rig.runner->ask(1, {.masked = 1, .temperature = 1, .count = 20}, mask);
         ASSERT_GT(rig.runner->summary(0).row->found, 0u);

@@ -2,6 +2,7 @@
 // Bits are compared, not tolerances.
 #include "oracle.h"
 
+#include <cmath>
 #include <optional>
 #include <random>
 
@@ -223,6 +224,27 @@ TEST_P(Step, RefusesTokensBehindTheContext) {
     EXPECT_EQ(rig->runner->length(sequence), 512u);
     ASSERT_TRUE(rig->runner->step(std::vector<Row>{{sequence, 1, -1, false}}, Commit::later)); // a look ahead is fine
     EXPECT_FALSE(rig->runner->commit(sequence, std::vector<std::int32_t>{0}));
+}
+
+TEST_P(Step, SaysHowSureTheModelIsOfItsBestToken) {
+    const SequenceId sequence = rig->open();
+    Runner& runner = *rig->runner;
+    const auto tree = random_tree(sequence, 9);
+    for (const bool expected : {false, true}) { // announced or not, in steps and after another question
+        runner.expect_sureness(expected);
+        ASSERT_TRUE(runner.step(tree, Commit::later));
+        for (std::size_t i = 0; i < tree.size(); ++i) {
+            if (!expected) {
+                EXPECT_GE(runner.best(i), 0);
+            }
+            const Logits logits = last_logits(runner, i);
+            const auto best = std::ranges::max_element(logits);
+            double total = 0;
+            for (const float logit : logits) total += std::exp(double{logit - *best});
+            EXPECT_NEAR(runner.sureness(i), 1 / total, 1e-4) << i;
+            EXPECT_EQ(runner.best(i), best - logits.begin()) << i;
+        }
+    }
 }
 
 std::string step_name(const ::testing::TestParamInfo<Step::ParamType>& info) {
