@@ -78,6 +78,7 @@ Status Speculator::measure() {
         no_faster = before != 0 && best[0] > 0.98 * before ? no_faster + 1 : 0;
     }
     for (std::size_t i = 0; i < best.size() && best[i] != 0; ++i) costs_.set(StepCosts::sizes[i], best[i]);
+    if (draft_) runner_.sureness(0); // what a device needs for it is there from now on
     runner_.close(sequence);
     return Ok{};
 }

@@ -41,6 +41,7 @@ public:
     }
     std::span<const float> logits(std::size_t) const { return {}; }
     void expect_sureness(bool) {}
+    float sureness(std::size_t) const { return 0; }
 
 private:
     RunnerOptions options_;
