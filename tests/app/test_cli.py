@@ -305,6 +305,26 @@ class Drafts(unittest.TestCase):
         self.assertEqual(got.returncode, 0, got.stderr)
         return [step["proposals"] for step in json.loads(got.stdout)["steps"]], got.stderr
 
+    def test_a_converted_one_says_what_it_said_before_and_a_rounded_one_nearly_so(self):
+        oracle = ORACLES / "dflash-qwen3"
+        reference, _ = self.proposals("--draft", oracle / "draft")
+        for kind, tolerance in (("F32", 1e-3), ("F16", 1e-3), ("Q8_0", 0.3)):  # of logits up to 10
+            with self.subTest(kind):
+                draft, out = Path(self.folder.name, "d.gguf"), Path(self.folder.name, "l.npy")
+                got = run("draft", "convert", oracle / "draft", draft, "--type", kind)
+                self.assertEqual(got.returncode, 0, got.stderr)
+                for context in (4, 24, 59):
+                    got = run("draft", "logits", "--model", self.model, "--draft", draft, "--tokens", oracle / "sequence.npy",
+                              "--context", str(context), "--out", out)
+                    self.assertEqual(got.returncode, 0, got.stderr)
+                    shape, values = npy.read(out)
+                    wanted_shape, wanted = npy.read(oracle / f"draft_logits_ctx{context}.npy")
+                    self.assertEqual(shape, wanted_shape)
+                    self.assertLess(max(abs(a - b) for a, b in zip(values, wanted)), tolerance)
+                if kind != "Q8_0":
+                    self.assertEqual(self.proposals("--draft", draft)[0], reference)
+                draft.unlink()
+
     def test_one_beside_the_model_or_in_a_folder_of_models_is_used(self):
         expected, _ = self.proposals("--draft", ORACLES / "dflash-qwen3/draft.gguf")
         without, _ = self.proposals()

@@ -15,6 +15,8 @@ namespace {
 
 using model::DflashFile;
 using model::DraftRunner;
+using model::testing::gpu_is_here;
+using model::testing::On;
 using model::testing::oracle_path;
 using model::testing::Rig;
 
@@ -22,11 +24,13 @@ struct Case {
     const char* folder;
     const char* draft; // null: none
     std::optional<compute::DType> kv_type = {}; // of the model's cache
+    On on = On::cpu;
 };
 void PrintTo(const Case& one, std::ostream* out) { *out << one.folder << ' ' << (one.draft ? one.draft : "lookup"); }
 
 std::string name_of(const ::testing::TestParamInfo<Case>& info) {
     std::string name = fmt::format("{}_{}", info.param.folder, info.param.draft ? info.param.draft : "lookup");
+    if (info.param.on == On::cuda) name += "_cuda";
     if (info.param.kv_type) name += fmt::format("_{}", compute::dtype_name(*info.param.kv_type));
     for (char& c : name) {
         if (c == '-' || c == '.') c = '_';
@@ -37,16 +41,19 @@ std::string name_of(const ::testing::TestParamInfo<Case>& info) {
 class SpeculationTest : public ::testing::TestWithParam<Case> {
 protected:
     std::filesystem::path folder = oracle_path(GetParam().folder);
-    Rig rig{folder / "model.gguf", {.context = 400, .sequences = 4, .rows = 256, .kv_type = GetParam().kv_type}, {.threads = 1, .reference = false}};
+    std::unique_ptr<Rig> rig;
     std::optional<DflashFile> file;
     std::unique_ptr<DraftRunner> draft;
 
     void SetUp() override {
+        LUCEBOX_NEEDS_GPU_IF(GetParam().on == On::cuda);
+        const model::RunnerOptions options{.context = 400, .sequences = 4, .rows = 256, .kv_type = GetParam().kv_type};
+        rig = std::make_unique<Rig>(folder / "model.gguf", options, GetParam().on, 1);
         if (!GetParam().draft) return;
         auto opened = DflashFile::open(folder / GetParam().draft);
         ASSERT_TRUE(opened) << opened.error().message;
         file.emplace(std::move(*opened));
-        auto loaded = DraftRunner::load(*file, *rig.device, *rig.runner);
+        auto loaded = DraftRunner::load(*file, *rig->device, *rig->runner);
         ASSERT_TRUE(loaded) << loaded.error().message;
         draft = std::move(*loaded);
     }
@@ -63,10 +70,10 @@ protected:
     }
 
     ContinuedText text(const Speculation& speculation, const ContinueOptions& options, std::span<const TokenId> prompt) {
-        Speculator speculator(speculation, *rig.runner, draft.get());
-        const model::SequenceId sequence = rig.open();
-        auto continued = continue_text(*rig.runner, speculator, sequence, prompt, options);
-        rig.runner->close(sequence);
+        Speculator speculator(speculation, *rig->runner, draft.get());
+        const model::SequenceId sequence = rig->open();
+        auto continued = continue_text(*rig->runner, speculator, sequence, prompt, options);
+        rig->runner->close(sequence);
         EXPECT_TRUE(continued) << (continued ? "" : continued.error().message);
         return continued ? std::move(*continued) : ContinuedText{};
     }
@@ -116,9 +123,9 @@ TEST_P(SpeculationTest, AnySpeculationGivesTheTextOfPlainDecoding) {
             ASSERT_EQ(got.stats.tokens + 1, got.tokens.size()); // the first token came with the prompt
         }
     }
-    EXPECT_GT(drafted, 100u) << "nothing was speculated";
+    EXPECT_GT(drafted, 20u) << "nothing was speculated";
     if (GetParam().draft) {
-        EXPECT_GT(accepted, 5u);
+        EXPECT_GT(accepted, 3u);
     }
 }
 
@@ -169,7 +176,7 @@ private:
 };
 
 TEST_P(SpeculationTest, NoGuessIsOneThatTheGrammarForbids) {
-    const auto tokenizer = text::Tokenizer::from_metadata(rig.file);
+    const auto tokenizer = text::Tokenizer::from_metadata(rig->file);
     ASSERT_TRUE(tokenizer) << tokenizer.error().message;
     const auto trie = text::TokenTrie::build(**tokenizer);
     // What stands in the text already is looked up, and is forbidden every other time.
@@ -180,15 +187,15 @@ TEST_P(SpeculationTest, NoGuessIsOneThatTheGrammarForbids) {
     const auto start = prompt(3);
     std::vector<TokenId> plain;
     for (const char* const shape : {"off", "auto", "tree:22", "chain:7"}) {
-        Speculator speculator(*parse_speculation(shape), *rig.runner, draft.get());
+        Speculator speculator(*parse_speculation(shape), *rig->runner, draft.get());
         text::GrammarMatcher matcher(*grammar, trie);
         GrammarForm form(matcher);
         Sampler sampler;
         TokenHistory history;
         std::vector<TokenId> written;
-        const model::SequenceId sequence = rig.open();
+        const model::SequenceId sequence = rig->open();
         const auto choose = [&](std::size_t output) {
-            const auto row = rig.runner->logits(output);
+            const auto row = rig->runner->logits(output);
             std::vector<float> logits(row.begin(), row.end());
             GrammarConstraint constraint(matcher);
             written.push_back(sampler.sample(logits, params, history, start.size() + written.size(), false, 0, &constraint).token);
@@ -197,7 +204,7 @@ TEST_P(SpeculationTest, NoGuessIsOneThatTheGrammarForbids) {
             return written.back();
         };
         speculator.open(sequence, start);
-        rig.feed(sequence, start, start.size());
+        rig->feed(sequence, start, start.size());
         std::vector<std::int32_t> path(start.size());
         std::iota(path.begin(), path.end(), 0);
         speculator.committed(sequence, path);
@@ -215,18 +222,18 @@ TEST_P(SpeculationTest, NoGuessIsOneThatTheGrammarForbids) {
                 rows.push_back({sequence, node.token, node.parent, true, false});
             }
             guesses += nodes.size() - 1;
-            ASSERT_TRUE(rig.runner->step(rows, model::Commit::later));
+            ASSERT_TRUE(rig->runner->step(rows, model::Commit::later));
             path.assign(1, 0);
             TokenId next = choose(0);
             for (std::int32_t child = 0; (child = speculator.tree(sequence).child(path.back(), next)) >= 0;) {
                 path.push_back(child);
                 next = choose(static_cast<std::size_t>(child));
             }
-            ASSERT_TRUE(rig.runner->commit(sequence, path));
+            ASSERT_TRUE(rig->runner->commit(sequence, path));
             speculator.verified(sequence, path, next);
             speculator.committed(sequence, path);
         }
-        rig.runner->close(sequence);
+        rig->runner->close(sequence);
         written.resize(80);
         if (plain.empty()) plain = written;
         EXPECT_EQ(written, plain) << shape;
@@ -236,13 +243,19 @@ TEST_P(SpeculationTest, NoGuessIsOneThatTheGrammarForbids) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, SpeculationTest,
-                         ::testing::Values(Case{"dflash-qwen3", "draft.gguf"}, Case{"dflash-qwen35", "draft_swa.gguf"},
-                                           Case{"llama", nullptr}, Case{"gemma3", nullptr}),
-                         name_of);
-INSTANTIATE_TEST_SUITE_P(RoundedKeys, SpeculationTest,
-                         ::testing::Values(Case{"dflash-qwen35", "draft_swa.gguf", compute::DType::q8_0}, Case{"llama", nullptr, compute::DType::q8_0}),
-                         name_of);
+std::vector<Case> cases(On on) {
+    std::vector<Case> all{{"dflash-qwen3", "draft.gguf"}, {"dflash-qwen35", "draft.gguf"}, {"dflash-qwen35", "draft_swa.gguf"}};
+    // Not qwen35: what its random weights say repeats nothing, so that lookup has nothing to guess.
+    for (const char* alone : {"llama", "gemma3", "qwen2", "qwen3", "qwen3-tied", "qwen35-mtp", "qwen35-r3"}) all.push_back({alone, nullptr});
+    for (const Case& rounded : {Case{"dflash-qwen35", "draft_swa.gguf"}, Case{"llama", nullptr}}) {
+        all.push_back({rounded.folder, rounded.draft, compute::DType::q8_0});
+    }
+    for (Case& one : all) one.on = on;
+    return all;
+}
+
+INSTANTIATE_TEST_SUITE_P(Cpu, SpeculationTest, ::testing::ValuesIn(cases(On::cpu)), name_of);
+INSTANTIATE_TEST_SUITE_P(Cuda, SpeculationTest, ::testing::ValuesIn(cases(On::cuda)), name_of);
 
 class Traces : public SpeculationTest {};
 
