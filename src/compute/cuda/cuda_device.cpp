@@ -209,7 +209,11 @@ public:
         }
         record(AttentionOperation{args});
     }
-    void delta_net(const DeltaNetArgs& args) override { record(DeltaNetOperation{args}); }
+    void delta_net(const DeltaNetArgs& args) override {
+        auto* const inputs = program_.empty() ? nullptr : std::get_if<ProjectOperation>(&program_.back());
+        if (inputs) put_before_heads(*inputs, args);
+        record(DeltaNetOperation{args});
+    }
     void store_kv(const AttentionArgs& args) override { record(StoreOperation{args}); }
     void store_columns(Tensor x, Tensor out, std::size_t first_column) override {
         record(ColumnsOperation{x, out, first_column});

@@ -232,7 +232,9 @@ void Executor::run_segment(const Program& program) {
         const auto* layer = std::get_if<DeltaNetOperation>(&program[index_]);
         const auto* next = index_ + 1 < end ? std::get_if<DeltaNetOperation>(&program[index_ + 1]) : nullptr;
         if (next && rows > most_marked_rows) builder.replay(*next); // of few rows it would hold up the products
-        const bool here_only = norm && !multiplied_behind(program, index_, end, norm->out.data) && !read_by_wide(program, end, norm->out.data);
+        const auto* inputs = std::get_if<ProjectOperation>(&program[index_]);
+        const bool here_only = norm ? !multiplied_behind(program, index_, end, norm->out.data) && !read_by_wide(program, end, norm->out.data)
+                                    : inputs && inputs->heads > 0 && next;
         builder.add(program[index_], (norm && wanted(norm->out.data)) || (layer && wanted(layer->args.out.data)), here_only);
     }
     builder.launch();

@@ -1,6 +1,8 @@
 #include "compute/cuda/program.h"
 
+#include <algorithm>
 #include <bit>
+#include <span>
 #include <type_traits>
 
 namespace lucebox::compute::cuda {
@@ -35,7 +37,7 @@ struct Fingerprint {
     void operator()(const EmbedOperation& o) { hash << o.table << o.scale << o.out; }
     void operator()(const NormOperation& o) { hash << o.x << o.weight << o.epsilon << o.out << o.add; }
     void operator()(const ProjectOperation& o) {
-        hash << o.x << o.count;
+        hash << o.x << o.count << o.heads;
         for (std::size_t i = 0; i < o.count; ++i) {
             hash << o.targets[i].matrix << o.targets[i].bias << o.targets[i].out << o.targets[i].accumulate;
         }
@@ -110,6 +112,15 @@ struct Writes {
 };
 
 } // namespace
+
+void put_before_heads(ProjectOperation& inputs, const DeltaNetArgs& layer) {
+    const std::array order{layer.alpha.data, layer.beta.data, layer.qkv.data, layer.z.data};
+    const auto place = [&](const MatmulTarget& target) { return std::ranges::find(order, target.out) - order.begin(); };
+    const std::span targets = std::span(inputs.targets).first(inputs.count);
+    if (std::ranges::count_if(targets, [&](const MatmulTarget& target) { return target.out == layer.z.data; }) != 1) return;
+    std::ranges::stable_sort(targets, {}, place);
+    if (targets.back().out == layer.z.data) inputs.heads = layer.value_heads;
+}
 
 std::uint64_t fingerprint(const Program& program) {
     Hash hash;

@@ -33,6 +33,7 @@ struct ProjectOperation {
     Tensor x;
     std::array<MatmulTarget, most_targets> targets;
     std::size_t count;
+    std::size_t heads = 0; // of a DeltaNet layer whose inputs these are: how many walk while the last target, their gate, is multiplied
 };
 struct GatedOperation {
     Tensor x;
@@ -73,6 +74,9 @@ using Operation = std::variant<EmbedOperation, NormOperation, ProjectOperation, 
                                StoreOperation, DeltaNetOperation, GatherOperation, ColumnsOperation, TopOperation, BestOperation,
                                SummaryOperation>;
 using Program = std::vector<Operation>;
+
+// `inputs` are a DeltaNet layer's. What heads read first comes first, and their gate last.
+void put_before_heads(ProjectOperation& inputs, const DeltaNetArgs& layer);
 
 // The same for programs of the same operations on the same memory, in the same shapes.
 std::uint64_t fingerprint(const Program& program);

@@ -41,6 +41,11 @@ __device__ __forceinline__ void add_release(std::uint32_t* at, std::uint32_t by)
     asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(at), "r"(by)
                  : "memory");
 }
+// Who sees the count may overwrite what this thread, and the others before a barrier that it has passed, have read: their loads are done.
+__device__ __forceinline__ void add_relaxed(std::uint32_t* at, std::uint32_t by) {
+    asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(at), "r"(by)
+                 : "memory");
+}
 // Words that other multiprocessors look at, each written and read whole.
 __device__ __forceinline__ void store_word(std::uint64_t* at, std::uint64_t word) {
     asm volatile("st.relaxed.gpu.global.u64 [%0], %1;" ::"l"(at), "l"(word)

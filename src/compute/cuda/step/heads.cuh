@@ -2,9 +2,10 @@
 // the head's whole state in registers. The bits are those of delta_net/step.cuh, whose device functions these are, too.
 //
 // Accepted rows of the step before are folded into the states in a record of their own, which needs nothing of this step and
-// can run while the layer's input is still being made. A head waits for its channels only. When all value heads of a key head
-// have read their inputs, another block brings the convolution's tail and the scratch up to date. Both count for the product
-// behind: nothing is overwritten too early.
+// can run while the layer's input is still being made. A head waits for its channels only, and for its gate at the end: the gate's
+// product is dealt to other blocks, which multiply while heads walk. When all value heads of a key head have read their inputs,
+// another block brings the convolution's tail and the scratch up to date. Both count for the product behind: nothing is
+// overwritten too early.
 #pragma once
 
 #include "compute/cuda/delta_net/finish.cuh"
@@ -25,7 +26,7 @@ struct HeadMemory {
     StepSequence sequence;
     signed char parent[most_rows];
     alignas(16) float weight[delta::max_taps][per_tap]; // of the convolution, newest tap first: q, k, v
-    alignas(16) float k[batch][head_dim], q[batch][head_dim], v[batch][head_dim], z[batch][head_dim], out[batch][head_dim];
+    alignas(16) float k[batch][head_dim], q[batch][head_dim], v[batch][head_dim], out[batch][head_dim];
     alignas(16) float gate[batch][4]; // decay, write strength, k . q
     alignas(16) float norm[head_dim];
     float a, dt_bias;
@@ -100,6 +101,7 @@ public:
             if (first > 0) sync_consumers();
             prepare<true>(first, count);
             sync_consumers();
+            if (first + count == s.rows && own_thread() == consumers - 1) ptx::add_relaxed(heads_.read + key_head_, 1);
             if (first == 0 && !s.path && s.base_save != no_slot) columns_.store(saved(s.base_save));
             for (int i = 0; i < count; ++i) {
                 if (s.path) {
@@ -111,14 +113,12 @@ public:
                     if (stop.save != no_slot) columns_.store(saved(stop.save));
                 }
             }
+            if (heads_.qkv_ready && warp_ == consumer_warps - 1) wait_for_count(heads_.z_ready + head_, heads_.rows);
             sync_consumers();
             finish(first, count);
         }
         sync_consumers();
-        if (own_thread() == 0) {
-            ptx::add_release(heads_.read + key_head_, 1);
-            ptx::add_release(r_.ready + head_, 1);
-        }
+        if (own_thread() == 0) ptx::add_release(r_.ready + head_, 1);
         if (s.commit_now && s.rows > 0) columns_.store(state);
     }
 
@@ -167,30 +167,28 @@ private:
             at_.weight[back][thread] = back < p_.taps ? __ldg(p_.conv_weight + channel * p_.taps + p_.taps - 1 - back) : 0.0f;
     }
 
-    // Of a batch: q and k of each row, v and z, and the gates, each by a warp, which waits for no more than it reads: what
+    // Of a batch: q and k of each row, v, and the gates, each by a warp, which waits for no more than it reads: what
     // hundreds of warps look at is written late.
     template <bool live>
     __device__ __forceinline__ void prepare(int first, int count) {
         for (int task = warp_; task < 3 * count; task += consumer_warps) {
             const int i = task % count, kind = task / count;
             if (kind == 2) {
-                if (live) wait_for_pieces(heads_.alpha_ready, head_ / piece_outputs, heads_.beta_ready, head_ / piece_outputs);
+                if (live) wait_for_pieces(heads_.alpha_ready + head_ / piece_outputs, heads_.beta_ready + head_ / piece_outputs);
                 make_gates<live>(first, i);
             } else {
                 if (live && kind == 0)
-                    wait_for_pieces(heads_.qkv_ready, key_head_, heads_.qkv_ready, p_.key_heads + key_head_);
+                    wait_for_pieces(heads_.qkv_ready + key_head_, heads_.qkv_ready + p_.key_heads + key_head_);
                 else if (live)
-                    wait_for_pieces(heads_.qkv_ready, 2 * p_.key_heads + head_, heads_.z_ready, head_);
+                    wait_for_pieces(heads_.qkv_ready + 2 * p_.key_heads + head_);
                 convolve<live>(first, i, kind == 0);
             }
         }
     }
 
-    __device__ __forceinline__ void wait_for_pieces(const std::uint32_t* one, int piece, const std::uint32_t* other,
-                                                    int other_piece) const {
-        if (!heads_.qkv_ready) return;
-        wait_for_count(one + piece, heads_.rows);
-        wait_for_count(other + other_piece, heads_.rows);
+    template <class... Counts>
+    __device__ __forceinline__ void wait_for_pieces(Counts... counts) const {
+        if (heads_.qkv_ready) (wait_for_count(counts, heads_.rows), ...);
     }
 
     template <bool live>
@@ -208,9 +206,6 @@ private:
             return delta::convolved(x, &at_.weight[0][tap * head_dim + quad], HeadMemory::per_tap);
         };
         if (!keys) {
-            if (live)
-                *reinterpret_cast<float4*>(&at_.z[i][quad]) =
-                    load4(p_.z + row_in_step(first + i) * static_cast<std::size_t>(p_.z_stride) + head_ * head_dim + quad);
             *reinterpret_cast<float4*>(&at_.v[i][quad]) = channels(2 * p_.key_heads + head_, 2);
             return;
         }
@@ -296,8 +291,9 @@ private:
         for (int i = 0; i < 8; ++i)
             sum = __fadd_rn(sum, __shfl_sync(~0u, part, 4 * i));
         const float factor = __frsqrt_rn(__fmaf_rn(sum, 1.0f / static_cast<float>(head_dim), p_.epsilon));
-        const float4 z = *reinterpret_cast<const float4*>(&at_.z[warp_][quad]);
-        delta::write_result(p_, row_in_step(first + warp_), head_ * head_dim + quad,
+        const std::size_t row = row_in_step(first + warp_);
+        const float4 z = load4(p_.z + row * static_cast<std::size_t>(p_.z_stride) + head_ * head_dim + quad);
+        delta::write_result(p_, row, head_ * head_dim + quad,
                             delta::gated_norm(x, factor, at_.norm + quad, z));
     }
 
@@ -316,7 +312,17 @@ __device__ __forceinline__ void keep_inputs(const Record& r, const HeadsRecord& 
     sync_consumers();
     if (thread < static_cast<int>(sizeof(StepSequence) / 4))
         reinterpret_cast<int*>(&memory.sequence)[thread] = __ldg(reinterpret_cast<const int*>(p.sequence) + thread);
-    if (thread < 32) wait_for_count(heads.read + key_head, static_cast<std::uint32_t>(each));
+    if (thread < 32) {
+        wait_for_count(heads.read + key_head, static_cast<std::uint32_t>(each));
+        if (heads.qkv_ready) { // what is read here, too
+            for (int group = 0; group < 2 + each; ++group)
+                wait_for_count(heads.qkv_ready + (group < 2 ? group * p.key_heads : p.key_heads * group) + key_head, heads.rows);
+            for (int group = 0; group < each; ++group) {
+                const int piece = (key_head + group * p.key_heads) / piece_outputs;
+                wait_for_count(heads.alpha_ready + piece, heads.rows), wait_for_count(heads.beta_ready + piece, heads.rows);
+            }
+        }
+    }
     sync_consumers();
     const StepSequence& s = memory.sequence;
     const delta::History history = history_of(p, s, nullptr);

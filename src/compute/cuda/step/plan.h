@@ -12,6 +12,7 @@ namespace lucebox::compute::cuda {
 struct StepProduct {
     Form form{};
     int units = 0, tiles = 0;
+    int skip = 0; // blocks, the first ones, that have no part of it: they are to walk heads meanwhile
     bool operator==(const StepProduct&) const = default;
     int groups() const { return (tiles + group_tiles - 1) / group_tiles; }
 };
@@ -21,7 +22,7 @@ struct StepDeal {
     std::vector<GroupParts> groups; // [groups]
 };
 
-// Equal bytes for every block over all products; every step of each product in exactly one share.
+// Equal bytes for every block over all products that neighbour and skip the same; every step of each product in exactly one share.
 std::vector<StepDeal> deal_steps(std::span<const StepProduct> products, int blocks);
 
 } // namespace lucebox::compute::cuda

@@ -40,6 +40,15 @@ StepProduct product_of(const CudaMatrix* matrix) {
     return {packed(matrix).form(), packed(matrix).units(), packed(matrix).tiles()};
 }
 
+// In the order in which they are multiplied. Few enough heads have blocks of their own while the last one is.
+std::vector<StepProduct> products_of(const ProjectOperation& project, int blocks) {
+    std::vector<StepProduct> products;
+    for (std::size_t i = 0; i < project.count; ++i)
+        products.push_back(product_of(project.targets[i].matrix));
+    if (project.heads <= static_cast<std::size_t>(blocks) / 2) products.back().skip = static_cast<int>(project.heads);
+    return products;
+}
+
 int pieces_of(std::size_t width) {
     return cuda::pieces_of(static_cast<int>(width));
 }
@@ -58,7 +67,7 @@ bool is_wide(const MatmulTarget& target, int blocks) {
 
 bool StepKernel::Less::operator()(const Products& a, const Products& b) const {
     return std::ranges::lexicographical_compare(a, b, [](const StepProduct& x, const StepProduct& y) {
-        return std::tie(x.form, x.units, x.tiles) < std::tie(y.form, y.units, y.tiles);
+        return std::tie(x.form, x.units, x.tiles, x.skip) < std::tie(y.form, y.units, y.tiles, y.skip);
     });
 }
 
@@ -107,15 +116,15 @@ bool StepKernel::takes(const Operation& operation, std::size_t sequences) {
 Status StepKernel::plan(const Operation& operation, std::size_t rows) {
     Products products;
     int groups = 0; // that have room
-    auto add = [&](const CudaMatrix* matrix, bool wide) {
-        products.push_back(product_of(matrix));
-        groups += blocks_ + (wide ? blocks_ : products.back().groups());
-    };
+    auto add = [&](const StepProduct& product, bool wide) { groups += blocks_ + (wide ? blocks_ : product.groups()); };
     if (const auto* project = std::get_if<ProjectOperation>(&operation)) {
+        products = products_of(*project, blocks_);
         for (std::size_t i = 0; i < project->count; ++i)
-            add(project->targets[i].matrix, is_wide(project->targets[i], blocks_));
+            add(products[i], is_wide(project->targets[i], blocks_));
     } else if (const auto* gated = std::get_if<GatedOperation>(&operation)) {
-        add(gated->gate, false), add(gated->up, false);
+        products = {product_of(gated->gate), product_of(gated->up)};
+        for (const StepProduct& product : products)
+            add(product, false);
     } else if (const auto* layer = std::get_if<DeltaNetOperation>(&operation)) {
         const std::size_t room =
             layer->args.value_heads * max_saved_states * head_dim * head_dim * sizeof(float);
@@ -273,7 +282,7 @@ void SegmentBuilder::add(const Operation& operation, bool f32_wanted, bool here_
     if (const auto* a_norm = std::get_if<NormOperation>(&operation))
         norm(*a_norm, f32_wanted, here_only);
     else if (const auto* projection = std::get_if<ProjectOperation>(&operation))
-        project(*projection);
+        project(*projection, here_only);
     else if (const auto* gated_projection = std::get_if<GatedOperation>(&operation))
         gated(*gated_projection);
     else if (const auto* layer = std::get_if<DeltaNetOperation>(&operation))
@@ -367,18 +376,15 @@ RowScale SegmentBuilder::scale_of(const std::byte* operand) const {
     return made == made_.end() ? RowScale{} : made->second.scale;
 }
 
-std::vector<Parts> SegmentBuilder::multiply(const std::byte* operand, std::span<const CudaMatrix* const> matrices,
-                                            std::span<float* const> wide_results) {
+std::vector<Record> SegmentBuilder::multiply(const std::byte* operand, std::span<const CudaMatrix* const> matrices,
+                                             const std::vector<StepProduct>& products, std::span<float* const> wide_results) {
     // An operand that was made of all of the last product's parts says, piece by piece, that it is there. Else all wait.
     const auto made = made_.find(operand);
     std::uint32_t* const ready =
         made != made_.end() && made->second.behind == turns_ ? made->second.ready : nullptr;
     if (!ready) border();
-    StepKernel::Products key;
-    for (const CudaMatrix* matrix : matrices)
-        key.push_back(product_of(matrix));
-    const StepKernel::Deal& deal = kernel_.deals_.at(key);
-    std::vector<Parts> all;
+    const StepKernel::Deal& deal = kernel_.deals_.at(products);
+    std::vector<Record> all;
     const StepKernel::PartsRoom& parts_room = marked(segment_.rows) ? kernel_.marked_parts_ : kernel_.parts_;
     std::byte* room = parts_room.memory->data() + (turns_++ % 2) * parts_room.bytes;
     for (std::size_t i = 0; i < matrices.size(); ++i) {
@@ -386,12 +392,12 @@ std::vector<Parts> SegmentBuilder::multiply(const std::byte* operand, std::span<
         Parts parts;
         parts.base = room;
         parts.wide = wide_results[i];
-        room += part_bytes(segment_.rows, parts.wide ? kernel_.blocks_ : key[i].groups());
+        room += part_bytes(segment_.rows, parts.wide ? kernel_.blocks_ : products[i].groups());
         parts.extra = room;
         room += part_bytes(segment_.rows, kernel_.blocks_);
         parts.groups = deal.groups[i];
         parts.index = kernel_.take_mark();
-        if (!marked(segment_.rows)) parts.done = kernel_.take_counts(key[i].groups());
+        if (!marked(segment_.rows)) parts.done = kernel_.take_counts(products[i].groups());
         Record record;
         record.work = Work::multiply;
         record.form = matrix.form();
@@ -407,8 +413,7 @@ std::vector<Parts> SegmentBuilder::multiply(const std::byte* operand, std::span<
         record.ready = ready;
         record.whole_piece = ready ? made->second.whole_piece : 0;
         record.product = static_cast<std::uint8_t>(products_++);
-        append(record);
-        all.push_back(parts);
+        all.push_back(record);
     }
     return all;
 }
@@ -465,7 +470,7 @@ void SegmentBuilder::norm(const NormOperation& o, bool f32_wanted, bool here_onl
     kept_ = o.add ? o.out.data : o.x.data;
 }
 
-void SegmentBuilder::project(const ProjectOperation& o) {
+void SegmentBuilder::project(const ProjectOperation& o, bool heads_follow) {
     make_room(static_cast<int>(2 * o.count) + 1, static_cast<int>(o.count));
     const std::byte* const operand = operand_of(o.x);
     settle();
@@ -476,9 +481,12 @@ void SegmentBuilder::project(const ProjectOperation& o) {
         matrices.push_back(o.targets[i].matrix);
         wide_results.push_back(is_wide(o.targets[i], kernel_.blocks_) ? o.targets[i].out : nullptr);
     }
-    const std::vector<Parts> parts = multiply(operand, matrices, wide_results);
-    for (std::size_t i = 0; i < o.count; ++i)
-        unfinished_.push_back({parts[i], o.targets[i], scale_of(operand)});
+    const std::vector<Record> products = multiply(operand, matrices, products_of(o, kernel_.blocks_), wide_results);
+    for (std::size_t i = 0; i < o.count; ++i) {
+        if (heads_follow && i + 1 == o.count) settle(true); // what heads begin with
+        append(products[i]);
+        unfinished_.push_back({products[i].parts, o.targets[i], scale_of(operand)});
+    }
 }
 
 void SegmentBuilder::gated(const GatedOperation& o) {
@@ -487,13 +495,15 @@ void SegmentBuilder::gated(const GatedOperation& o) {
     settle();
     counted_.clear();
     const std::array matrices{o.gate, o.up};
-    const std::vector<Parts> parts = multiply(operand, matrices, std::array<float*, 2>{});
+    const std::vector<Record> products = multiply(operand, matrices, {product_of(o.gate), product_of(o.up)}, std::array<float*, 2>{});
+    for (const Record& product : products)
+        append(product);
     Record record;
     record.work = Work::gate;
     record.activation = o.activation;
     record.outputs = static_cast<std::int32_t>(o.gate->outputs());
-    record.parts = parts[0];
-    record.up = parts[1];
+    record.parts = products[0].parts;
+    record.up = products[1].parts;
     record.scale = scale_of(operand);
     make_operand(record, o.out, {});
     append(record);

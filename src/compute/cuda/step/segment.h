@@ -95,7 +95,8 @@ public:
         segment_.rows = static_cast<std::uint32_t>(rows);
         segment_.step = block.state();
     }
-    // f32_wanted: whether somebody reads what the operation writes as f32. here_only: whether all who read it are added, too.
+    // f32_wanted: whether somebody reads what the operation writes as f32. here_only: whether all who read it are added, too;
+    // of a product whether its heads come next.
     void add(const Operation& operation, bool f32_wanted, bool here_only);
     // What can be done of a layer before the products that make its inputs are added.
     void replay(const DeltaNetOperation& operation);
@@ -117,7 +118,7 @@ private:
 
     void norm(const NormOperation& operation, bool f32_wanted, bool here_only);
     bool norm_in_finish(const NormOperation& operation);
-    void project(const ProjectOperation& operation);
+    void project(const ProjectOperation& operation, bool heads_follow);
     void gated(const GatedOperation& operation);
     void delta_net(const DeltaNetOperation& operation, bool f32_wanted);
     HeadsRecord heads_of(const DeltaNetArgs& args) const;
@@ -129,9 +130,9 @@ private:
     void make_room(int records, int products);
     const std::byte* operand_of(Tensor x);
     Record finish(const Unfinished& product, Work work) const;
-    // Over one operand. wide_results: of products with more groups than blocks, where whole sums go.
-    std::vector<Parts> multiply(const std::byte* operand, std::span<const CudaMatrix* const> matrices,
-                                std::span<float* const> wide_results);
+    // Records over one operand, to be appended in order. wide_results: of products with more groups than blocks, where whole sums go.
+    std::vector<Record> multiply(const std::byte* operand, std::span<const CudaMatrix* const> matrices,
+                                 const std::vector<StepProduct>& products, std::span<float* const> wide_results);
     RowScale scale_of(const std::byte* operand) const;
 
     const StepKernel& kernel_;
