@@ -231,7 +231,7 @@ void Executor::run_segment(const Program& program) {
         const auto* norm = std::get_if<NormOperation>(&program[index_]);
         const auto* layer = std::get_if<DeltaNetOperation>(&program[index_]);
         const auto* next = index_ + 1 < end ? std::get_if<DeltaNetOperation>(&program[index_ + 1]) : nullptr;
-        if (next && rows > most_marked_rows) builder.replay(*next); // of few rows it would hold up the products
+        if (next) builder.replay(*next); // while the products' input is made
         const auto* inputs = std::get_if<ProjectOperation>(&program[index_]);
         const bool here_only = norm ? !multiplied_behind(program, index_, end, norm->out.data) && !read_by_wide(program, end, norm->out.data)
                                     : inputs && inputs->heads > 0 && next;

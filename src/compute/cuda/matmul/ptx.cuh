@@ -159,6 +159,11 @@ __device__ __forceinline__ void bulk_copy(std::uint32_t to, const void* from, st
                  "l"(from), "r"(bytes), "r"(barrier), "l"(policy)
                  : "memory");
 }
+// Into the level-2 cache: multiples of 16 bytes.
+__device__ __forceinline__ void prefetch(const void* from, std::uint32_t bytes) {
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(from), "r"(bytes)
+                 : "memory");
+}
 // To the same place in every block of the mask, each block's barrier there told.
 __device__ __forceinline__ void bulk_copy_multicast(std::uint32_t to, const void* from, std::uint32_t bytes,
                                                     std::uint32_t barrier, std::uint16_t mask) {

@@ -79,9 +79,9 @@ public:
 
     // The rows of the step before that were accepted.
     __device__ __forceinline__ void replay() {
+        if (__ldg(&p_.sequence->pending_count) == 0) return;
         float* const state = begin();
         const StepSequence& s = at_.sequence;
-        if (s.pending_count == 0) return;
         for (int first = 0; first < s.pending_count; first += HeadMemory::batch) {
             const int count = min(HeadMemory::batch, s.pending_count - first);
             if (first > 0) sync_consumers();
@@ -367,6 +367,21 @@ __device__ __forceinline__ void keep_inputs(const Record& r, const HeadsRecord& 
     sync_consumers();
     if (thread < each)
         ptx::add_release(r.ready + key_head + thread * p.key_heads, 1);
+}
+
+// One thread asks for what the block's first head reads, before anybody needs it: its state, its channels' weights and past.
+__device__ __forceinline__ void fetch_head(const HeadsRecord& heads) {
+    const Params& p = heads.layer;
+    const int head = static_cast<int>(blockIdx.x), key_head = head % p.key_heads;
+    if (head >= p.value_heads) return;
+    const int slot = __ldg(&p.sequence->slot);
+    ptx::prefetch(p.head_state(slot, head), head_dim * head_dim * sizeof(float));
+    for (const int group : {key_head, p.key_heads + key_head, 2 * p.key_heads + head}) {
+        ptx::prefetch(p.conv_weight + group * head_dim * p.taps, static_cast<std::uint32_t>(head_dim * p.taps) * sizeof(float));
+        for (int tap = 0; tap + 1 < p.taps; ++tap)
+            ptx::prefetch(p.slot_conv(slot) + static_cast<std::size_t>(tap) * static_cast<std::size_t>(p.channels) + group * head_dim,
+                          head_dim * sizeof(float));
+    }
 }
 
 // All heads, dealt out to all blocks.

@@ -53,6 +53,7 @@ __device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& s
     const std::uint64_t once = ptx::policy_read_once();
     for (int i = 0; i < s.count; ++i) {
         const Record& r = s.record[i];
+        if (r.work == Work::heads && lane == 0) fetch_head(s.heads[r.product]);
         if (r.work != Work::multiply) continue;
         const Share share = shared.share[r.product];
         if (!streamed(r.form)) continue;
