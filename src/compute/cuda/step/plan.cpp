@@ -51,6 +51,10 @@ void deal(std::span<const StepProduct> products, int blocks, std::vector<StepDea
             }
             at = end;
         }
+        const auto has_steps = [](const Share& share) { return share.steps > 0; };
+        const auto first = std::ranges::find_if(deal.shares, has_steps);
+        const auto last = std::ranges::find_if(deal.shares.rbegin(), deal.shares.rend(), has_steps);
+        deal.seats = {static_cast<std::uint8_t>(first - deal.shares.begin()), static_cast<std::uint8_t>(last.base() - first)};
         deals.push_back(std::move(deal));
         before += cost_of(product);
     }

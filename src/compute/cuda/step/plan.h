@@ -20,6 +20,7 @@ struct StepProduct {
 struct StepDeal {
     std::vector<Share> shares;      // [blocks]
     std::vector<GroupParts> groups; // [groups]
+    Seats seats;
 };
 
 // Equal bytes for every block over all products that neighbour and skip the same; every step of each product in exactly one share.

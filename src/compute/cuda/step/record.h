@@ -72,6 +72,11 @@ struct Share {
     std::uint16_t steps;
     std::uint16_t slot; // where its first part goes
 };
+// Blocks in a row, behind the last one the first; none: all.
+struct Seats {
+    std::uint8_t first = 0, count = 0;
+};
+
 // Of a group: the first block that has a part, and how many parts there are.
 struct alignas(2) GroupParts {
     std::uint8_t first, count;
@@ -103,6 +108,7 @@ struct RowScale {
 struct Record {
     Work work = Work::multiply;
     Form form{};
+    Seats seats; // that have any of it, where its pieces or heads do not say so
     bool sync = false;
     bool accumulate = false;  // finish: out += instead of out =
     std::uint8_t product = 0; // multiply: of the segment; heads: which of its layers
@@ -138,6 +144,7 @@ struct HeadsRecord {
 };
 
 struct StepSegment {
+    Seats seats[most_records]; // of each record, side by side: who has none of it looks at nothing else
     Record record[most_records];
     HeadsRecord heads[most_layers];
     std::int32_t count = 0;

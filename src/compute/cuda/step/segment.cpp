@@ -228,6 +228,7 @@ Status StepKernel::plan_products(const Products& products) {
     LUCEBOX_CHECK(cuda_status(cudaMemcpy(deal.memory->data(), table.data(), table.size(), cudaMemcpyHostToDevice),
                               "preparing steps"));
     for (std::size_t i = 0; i < host.size(); ++i) {
+        deal.seats.push_back(host[i].seats);
         deal.shares.push_back(reinterpret_cast<const Share*>(deal.memory->data() + places[2 * i]));
         deal.groups.push_back(reinterpret_cast<const GroupParts*>(deal.memory->data() + places[2 * i + 1]));
     }
@@ -292,6 +293,8 @@ void SegmentBuilder::add(const Operation& operation, bool f32_wanted, bool here_
 void SegmentBuilder::launch() {
     settle();
     if (by_rows_) border(); // blocks that share rows part there
+    for (int i = 0; i < segment_.count; ++i)
+        segment_.seats[i] = seats_of(segment_.record[i]);
     if (segment_.count > 0) kernel_.launch(segment_);
     segment_.count = 0;
     products_ = turns_ = layers_ = 0;
@@ -306,6 +309,32 @@ Record& SegmentBuilder::append(const Record& record) {
     by_rows_ = record.work >= Work::finish_row;
     if (!by_rows_) kept_ = nullptr;
     return segment_.record[segment_.count++] = record;
+}
+
+// Who has any of a record, as the kernel deals it out.
+Seats SegmentBuilder::seats_of(const Record& record) const {
+    if (record.sync) return {};
+    const int blocks = kernel_.blocks_;
+    const auto seats = [&](int first, int count) {
+        if (count >= blocks) return Seats{};
+        return Seats{static_cast<std::uint8_t>(first % blocks), static_cast<std::uint8_t>(count)};
+    };
+    switch (record.work) {
+    case Work::multiply: return record.seats;
+    case Work::replay:
+    case Work::heads: {
+        const delta::Params& layer = segment_.heads[record.product].layer;
+        return seats(0, layer.value_heads + (record.work == Work::heads ? layer.key_heads : 0));
+    }
+    case Work::finish:
+    case Work::gate:
+    case Work::convert: { // pieces of rows, the last blocks first
+        const int turns = static_cast<int>((segment_.rows + step::consumer_warps - 1) / step::consumer_warps);
+        const int items = cuda::pieces_of(record.outputs) * turns;
+        return seats(2 * blocks - items % blocks + (segment_.rows > 1 ? record.first_block : 0), items);
+    }
+    default: return {};
+    }
 }
 
 // What follows needs all that was appended.
@@ -401,6 +430,7 @@ std::vector<Record> SegmentBuilder::multiply(const std::byte* operand, std::span
         Record record;
         record.work = Work::multiply;
         record.form = matrix.form();
+        record.seats = deal.seats[i];
         record.outputs = static_cast<std::int32_t>(matrix.outputs());
         record.units = matrix.units();
         record.tiles = matrix.tiles();

@@ -55,6 +55,7 @@ private:
         std::unique_ptr<Buffer> memory;
         std::vector<const Share*> shares; // of each product, on the device
         std::vector<const GroupParts*> groups;
+        std::vector<Seats> seats;
     };
     using Products = std::vector<StepProduct>;
     struct PartsRoom {
@@ -124,6 +125,7 @@ private:
     HeadsRecord heads_of(const DeltaNetArgs& args) const;
 
     Record& append(const Record& record);
+    Seats seats_of(const Record& record) const;
     std::byte* make_operand(Record& record, Tensor x, RowScale scale);
     void border();
     void settle(bool counted = false);

@@ -44,6 +44,30 @@ struct Place {
     }
 };
 
+// Whether this block has any of a record.
+__device__ __forceinline__ bool has_seat(const StepSegment& s, int i) {
+    const Seats seats = s.seats[i];
+    const int behind = static_cast<int>(blockIdx.x) - seats.first;
+    return seats.count == 0 || (behind >= 0 ? behind : behind + static_cast<int>(gridDim.x)) < seats.count;
+}
+
+// The warp behind those that copy reads records ahead of all others: who is first waits for memory.
+__device__ __forceinline__ void read_records_ahead(const StepSegment& s) {
+    std::uint64_t all = 0;
+    for (int i = 0; i < s.count; ++i) {
+        if (!has_seat(s, i)) continue;
+        const Record& r = s.record[i];
+        all += reinterpret_cast<std::uint64_t>(r.parts.base) + reinterpret_cast<std::uint64_t>(r.up.base) + reinterpret_cast<std::uint64_t>(r.ready) +
+               reinterpret_cast<std::uint64_t>(r.weights) + reinterpret_cast<std::uint64_t>(r.squares) + reinterpret_cast<std::uint64_t>(r.out);
+        if (r.work == Work::heads) {
+            const HeadsRecord& heads = s.heads[r.product];
+            all += reinterpret_cast<std::uint64_t>(heads.layer.qkv) + reinterpret_cast<std::uint64_t>(heads.layer.norm) +
+                   reinterpret_cast<std::uint64_t>(heads.layer.out) + reinterpret_cast<std::uint64_t>(heads.qkv_ready);
+        }
+    }
+    if (all == 1) __trap(); // no sum of addresses
+}
+
 // Warp 16; each of its first lanes fills the ring of one warpgroup.
 template <int n>
 __device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& shared, const Place<n>& place,
@@ -52,6 +76,7 @@ __device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& s
     int under_way = 0;
     const std::uint64_t once = ptx::policy_read_once();
     for (int i = 0; i < s.count; ++i) {
+        if (!has_seat(s, i)) continue;
         const Record& r = s.record[i];
         if (r.work == Work::heads && lane == 0) fetch_head(s.heads[r.product]);
         if (r.work != Work::multiply) continue;
@@ -121,6 +146,7 @@ __device__ __forceinline__ void stream_activations(const StepSegment& s, Barrier
     std::uint32_t borders = 0, layers = 0;
     const std::uint32_t row_bytes = s.rows * 128;
     for (int i = 0; i < s.count; ++i) {
+        if (!has_seat(s, i)) continue;
         const Record& r = s.record[i];
         if (r.work == Work::multiply) {
             while (load_shared_acquire(&shared.borders) < borders || load_shared_acquire(&shared.layers) < layers) {
@@ -412,6 +438,7 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
             ptx::wait_for_dependencies();
             stream_activations<n>(s, shared, place, lane);
         }
+        if (warp == consumer_warps + 2) read_records_ahead(s);
     } else {
         ptx::registers_up<consumer_registers>();
         ptx::wait_for_dependencies();
@@ -420,6 +447,7 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
         STEP_TRACE(0);
         STEP_TRACE_TIME(0);
         for (int i = 0; i < s.count; ++i) {
+            if (!has_seat(s, i)) continue;
             const Record& r = s.record[i];
             switch (r.work) {
             case Work::multiply: multiply<n>(s, r, shared); break;

@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace lucebox::compute::cuda {
 namespace {
@@ -73,19 +75,22 @@ StepTrace::~StepTrace() {
             return static_cast<double>(clocks[(l * most_blocks + static_cast<std::size_t>(block)) * trace_points +
                                               static_cast<std::size_t>(point)]);
         };
-        for (int i = 0, from = 0; i < segment.count; ++i) {
+        std::vector<int> from(static_cast<std::size_t>(blocks_), 0); // where a block's last record ended
+        for (int i = 0; i < segment.count; ++i) {
             const int done = 1 + 2 * i;
-            if (at(0, done) == 0) continue; // of a run of rows the last record tells
-            Sum& sum = sums[name_of(segment, segment.record[i])];
-            double least = 1e18, most = 0;
+            double least = 1e18, most = 0, body_of_all = 0, border_of_all = 0;
+            int seats = 0; // blocks without any of it, and a run of rows but for its last record, tell nothing
             for (int block = 0; block < blocks_; ++block) {
-                const double body = at(block, done) - at(block, from);
-                sum.body += body / blocks_;
-                sum.border += (at(block, done + 1) - at(block, done)) / blocks_;
+                if (at(block, done) == 0) continue;
+                const double body = at(block, done) - at(block, std::exchange(from[static_cast<std::size_t>(block)], done + 1));
+                body_of_all += body, border_of_all += at(block, done + 1) - at(block, done);
                 least = std::min(least, body), most = std::max(most, body);
+                ++seats;
             }
+            if (seats == 0) continue;
+            Sum& sum = sums[name_of(segment, segment.record[i])];
+            sum.body += body_of_all / seats, sum.border += border_of_all / seats;
             sum.least += least, sum.most += most, ++sum.launches;
-            from = done + 1;
         }
     }
     for (const auto& [name, sum] : sums) {
