@@ -246,33 +246,37 @@ private:
     // Row i of the batch. Its outputs if `wanted`; the state behind it if `keep`.
     template <bool wanted>
     __device__ __forceinline__ void advance(int i, bool keep) {
+        constexpr int sums = wanted ? 2 * HeadColumns::count : HeadColumns::count; // a column's: what is read, the answer
+        __syncwarp(); // or the compiler expects a divided warp, and has each shuffle wait for the one before
         float4 k[4];
         load_keys(k, at_.k[i]);
-        float read[HeadColumns::count], answer[HeadColumns::count] = {};
+        float sum[sums], other[sums];
 #pragma unroll
         for (int c = 0; c < HeadColumns::count; ++c)
-            read[c] = delta::column_dot(columns_.at[c], k);
+            sum[c] = delta::column_dot(columns_.at[c], k);
         if constexpr (wanted) {
             float4 q[4];
             load_keys(q, at_.q[i]);
 #pragma unroll
             for (int c = 0; c < HeadColumns::count; ++c)
-                answer[c] = delta::column_dot(columns_.at[c], q);
+                sum[HeadColumns::count + c] = delta::column_dot(columns_.at[c], q);
         }
 #pragma unroll
-        for (int mask = 4; mask < 32; mask <<= 1)
+        for (int mask = 4; mask < 32; mask <<= 1) {
 #pragma unroll
-            for (int c = 0; c < HeadColumns::count; ++c) {
-                read[c] = __fadd_rn(read[c], __shfl_xor_sync(~0u, read[c], mask));
-                if constexpr (wanted) answer[c] = __fadd_rn(answer[c], __shfl_xor_sync(~0u, answer[c], mask));
-            }
+            for (int c = 0; c < sums; ++c)
+                other[c] = __shfl_xor_sync(~0u, sum[c], mask);
+#pragma unroll
+            for (int c = 0; c < sums; ++c)
+                sum[c] = __fadd_rn(sum[c], other[c]);
+        }
         const float4 gate = *reinterpret_cast<const float4*>(at_.gate[i]);
 #pragma unroll
         for (int c = 0; c < HeadColumns::count; ++c) {
             const int column = (warp_ + c * consumer_warps) * 4 + lane_ % 4;
-            const float e = __fmul_rn(gate.y, __fmaf_rn(-gate.x, read[c], at_.v[i][column]));
+            const float e = __fmul_rn(gate.y, __fmaf_rn(-gate.x, sum[c], at_.v[i][column]));
             if (keep) delta::column_update(columns_.at[c], k, gate.x, e);
-            if (wanted && lane_ < 4) at_.out[i][column] = __fmaf_rn(gate.z, e, __fmul_rn(gate.x, answer[c]));
+            if (wanted && lane_ < 4) at_.out[i][column] = __fmaf_rn(gate.z, e, __fmul_rn(gate.x, sum[sums - HeadColumns::count + c]));
         }
     }
 
