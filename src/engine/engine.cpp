@@ -23,8 +23,8 @@
 namespace lucebox::engine {
 namespace {
 
-// A step that others decode in has no more rows than share one arithmetic: their next token does not wait long, and is the
-// one that they would get alone. Longer steps are pieces of one prompt.
+// A step of several has no more rows than share one arithmetic: each gets what it would get alone, and does not wait long.
+// Longer steps are pieces of one prompt.
 constexpr std::size_t shared_rows = compute::max_tree_rows;
 
 Result<ModelInfo> describe(const gguf::ModelFile& file) {
@@ -85,6 +85,7 @@ struct Engine::State {
     PromptCut cut;
     std::optional<PrefixCache> prefixes;
     decode::Sampler sampler;
+    bool long_turn = false; // the last step was a long piece of a prompt, which nothing else goes with
     std::vector<model::Row> rows;
     std::vector<decode::Speculator::Ask> asks;
     decode::SpeculationStats speculation_of_retired;
@@ -244,14 +245,19 @@ void Engine::State::step() {
     rows.clear();
     asks.clear();
     std::size_t outputs = 0;
-    const bool prompts = std::ranges::any_of(running, [](const auto& generation) { return generation->prompt_left() > 0; });
+    const auto reads_long = [this](const auto& generation) { return generation->reads_long(cut); };
+    const auto reads_short = [&](const auto& generation) { return generation->prompt_left() > 0 && !reads_long(generation); };
+    const bool prompts = std::ranges::any_of(running, reads_short);
+    // Long pieces of prompts have every other step, if others wait.
+    const bool waited_for = prompts || std::ranges::any_of(running, [](const auto& generation) { return generation->decoding(); });
+    long_turn = std::ranges::any_of(running, reads_long) && !(waited_for && long_turn);
     // Half of the rows are for prompts while there are some: many who come at once begin, and then write, at about one time.
     const std::size_t decode_limit = prompts ? shared_rows / 2 : shared_rows;
     // Who found no room in the last step comes first. The order of prompts is that of their coming.
     if (running.size() > decode_limit) std::stable_partition(running.begin(), running.end(), [](const auto& generation) { return generation->left_out(); });
     for (auto& generation : running) {
         generation->begin_step();
-        if (generation->decoding() && asks.size() < decode_limit) asks.push_back(generation->ask(options.context));
+        if (!long_turn && generation->decoding() && asks.size() < decode_limit) asks.push_back(generation->ask(options.context));
     }
     speculator->plan(asks, decode_limit - asks.size());
     const auto before = Clock::now(); // guesses are measured apart
@@ -262,9 +268,13 @@ void Engine::State::step() {
         ++next;
     }
     const std::size_t decoded = rows.size();
-    for (auto& generation : running) {
-        const std::size_t limit = rows.empty() ? runner->options().rows : shared_rows;
-        if (generation->prompt_left() > 0 && rows.size() < limit) generation->add_prompt(rows, cut, limit - rows.size(), decoded > 0, outputs);
+    if (long_turn) {
+        (*std::ranges::find_if(running, reads_long))->add_prompt(rows, cut, runner->options().rows, waited_for, outputs);
+    } else {
+        for (auto& generation : running) {
+            const std::size_t limit = rows.empty() && cut.border == 0 ? runner->options().rows : shared_rows;
+            if (reads_short(generation) && rows.size() < limit) generation->add_prompt(rows, cut, limit - rows.size(), waited_for, outputs);
+        }
     }
     const std::size_t prompt_rows = rows.size() - decoded;
     if (const Status status = runner->step(rows, model::Commit::later); !status) {

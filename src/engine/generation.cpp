@@ -40,9 +40,9 @@ decode::Speculator::Ask Generation::ask(std::size_t context) {
     return {sequence_, last_, left > 0 ? left - 1 : 0, guide_.form()};
 }
 
-void Generation::add_prompt(std::vector<model::Row>& rows, const PromptCut& cut, std::size_t room, bool shared, std::size_t& outputs) {
+void Generation::add_prompt(std::vector<model::Row>& rows, const PromptCut& cut, std::size_t room, bool waited_for, std::size_t& outputs) {
     first_row_ = rows.size();
-    row_count_ = cut.piece(fed_, request_.prompt.size(), room, shared);
+    row_count_ = cut.piece(fed_, request_.prompt.size(), room, waited_for);
     if (row_count_ == 0) return;
     if (keepable_ == fed_ && cut.is_kept(fed_, row_count_)) keepable_ += row_count_;
     const bool all = request_.pooling == Pooling::mean;

@@ -43,6 +43,7 @@ public:
     std::size_t keepable(const PromptCut& cut, std::size_t held) const { return cut.border == 0 ? held : std::min(held, keepable_); }
     bool decoding() const { return fed_ == request_.prompt.size(); }
     std::size_t prompt_left() const { return request_.prompt.size() - fed_; }
+    bool reads_long(const PromptCut& cut) const { return prompt_left() > 0 && cut.is_long_at(fed_, request_.prompt.size()); }
     bool left_out() const { return decoding() && row_count_ == 0; } // of the last step
 
     // In a sequence that holds the prompt's first `kept` tokens already.
@@ -53,7 +54,7 @@ public:
     decode::Speculator::Ask ask(std::size_t context);
     // Appends rows to a step: a piece of the prompt, or the last token with guesses below it. Remembers which outputs will
     // be its own.
-    void add_prompt(std::vector<model::Row>& rows, const PromptCut& cut, std::size_t room, bool shared, std::size_t& outputs);
+    void add_prompt(std::vector<model::Row>& rows, const PromptCut& cut, std::size_t room, bool waited_for, std::size_t& outputs);
     void add_tree(std::vector<model::Row>& rows, const decode::DraftTree& tree, std::size_t& outputs);
     // Behind the step, before anybody's advance(): asks the device for what the first choice needs.
     void prepare(model::Runner& runner);

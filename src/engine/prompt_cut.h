@@ -1,6 +1,8 @@
-// Where prompts are cut into pieces, on a device that computes pieces of more than max_tree_rows rows in an arithmetic of their
-// own (Device::prompt_border). There a prompt that is read alone is cut at multiples of the border, wherever reading begins;
-// what is kept of it ends where going on gives every later token the arithmetic that it has when all is read anew.
+// Where prompts are cut into pieces, on a device that computes steps of more than max_tree_rows rows in an arithmetic of their
+// own (Device::prompt_border). There a token's arithmetic is a matter of its prompt alone, whoever else is served: between two
+// multiples of the border a prompt is read in long pieces, which have steps to themselves, or, where no more than max_tree_rows
+// tokens lie, in short ones, beside others. What is kept of it ends where going on gives every later token the arithmetic that it
+// has when all is read anew.
 #pragma once
 
 #include "compute/step_plan.h"
@@ -15,15 +17,24 @@ struct PromptCut {
 
     static constexpr std::size_t most_short = compute::max_tree_rows; // rows of a piece in the arithmetic of answers
 
-    static constexpr bool is_long(std::size_t rows) { return rows > most_short; }
+    static constexpr std::size_t most_beside = 512; // rows of a long piece that others wait for
 
-    // Rows of the piece that begins at `begin`, of a prompt of `prompt` tokens, in a step that has room for so many. `shared`:
-    // answers are written in the step, so that pieces are short in any case. 0: not in this step.
-    std::size_t piece(std::size_t begin, std::size_t prompt, std::size_t room, bool shared) const {
+    static constexpr bool is_long(std::size_t rows) { return rows > most_short; }
+    // Whether a prompt of `prompt` tokens is read in long pieces at `begin`.
+    bool is_long_at(std::size_t begin, std::size_t prompt) const {
+        return border > 0 && is_long(std::min(prompt - begin / border * border, border));
+    }
+
+    // Rows of the piece that begins at `begin`, of a prompt of `prompt` tokens, in a step that has room for so many. `waited_for`: by
+    // others, who get their turn sooner if a long piece is cut once more, at a multiple of most_short. 0: not in this step.
+    std::size_t piece(std::size_t begin, std::size_t prompt, std::size_t room, bool waited_for) const {
         const std::size_t left = prompt - begin;
-        if (border == 0 || shared) return std::min(left, room);
+        if (border == 0) return std::min(left, room);
         const std::size_t own = std::min(left, border - begin % border);
-        return own <= room ? own : 0;
+        if (!is_long_at(begin, prompt)) return std::min(own, room);
+        std::size_t rows = own;
+        if (waited_for && own > most_beside) rows = is_long(own - most_beside) ? most_beside : most_beside - most_short; // what is left of it is long, too
+        return rows <= room ? rows : 0;
     }
 
     // Whether tokens of a piece are what any other prompt that begins alike has there, given that all before them are.

@@ -15,14 +15,17 @@ struct Reading {
     std::size_t kept = 0;
 };
 
-// Alone, behind `begin` tokens that are kept.
-Reading read(const PromptCut& cut, std::size_t begin, std::size_t prompt, std::size_t most_rows) {
+// Behind `begin` tokens that are kept; alone, or now and then beside others.
+Reading read(const PromptCut& cut, std::size_t begin, std::size_t prompt, std::size_t most_rows, std::mt19937* others = nullptr) {
     Reading reading{std::string(begin, 'L'), begin};
     for (std::size_t fed = begin; fed < prompt;) {
-        const std::size_t rows = cut.piece(fed, prompt, most_rows, false);
-        EXPECT_TRUE(rows > 0 && rows <= most_rows);
+        const bool beside = others && (*others)() % 2 == 0, is_long = cut.is_long_at(fed, prompt);
+        const std::size_t room = is_long ? most_rows : beside ? 1 + (*others)() % PromptCut::most_short : PromptCut::most_short;
+        const std::size_t rows = cut.piece(fed, prompt, room, beside);
+        EXPECT_TRUE(rows > 0 && rows <= room);
         if (rows == 0) break;
-        const bool is_long = PromptCut::is_long(rows);
+        EXPECT_EQ(PromptCut::is_long(rows), is_long);
+        EXPECT_TRUE(!beside || rows <= PromptCut::most_beside);
         EXPECT_TRUE(!is_long || fed % 64 == 0); // chunks lie at multiples of 64
         if (reading.kept == fed && cut.is_kept(fed, rows)) reading.kept += rows;
         reading.forms += std::string(rows, is_long ? 'L' : 's');
@@ -54,6 +57,18 @@ TEST(PromptCut, GoingOnGivesEveryTokenTheArithmeticOfReadingAnew) {
     }
 }
 
+TEST(PromptCut, TokensHaveTheirArithmeticWhoeverElseIsServed) {
+    std::mt19937 random(10);
+    for (const std::size_t border : {64, 128, 256, 2048}) {
+        const PromptCut cut{border};
+        const std::size_t rows = std::max<std::size_t>(border, 128);
+        for (int i = 0; i < 5'000; ++i) {
+            const std::size_t prompt = 1 + random() % (4 * border);
+            ASSERT_EQ(read(cut, 0, prompt, rows, &random).forms, read(cut, 0, prompt, rows).forms) << "border " << border << ", " << prompt << " tokens";
+        }
+    }
+}
+
 TEST(PromptCut, NothingIsCutOrLostWhereAllRowsAreOneArithmetic) {
     const PromptCut cut;
     EXPECT_EQ(cut.piece(100, 1000, 256, false), 256u);
@@ -66,8 +81,12 @@ TEST(PromptCut, NothingIsCutOrLostWhereAllRowsAreOneArithmetic) {
 TEST(PromptCut, APieceThatWouldBeLongWaitsRatherThanBeCutByOthers) {
     const PromptCut cut{2048};
     EXPECT_EQ(cut.piece(0, 5000, 34, false), 0u);
-    EXPECT_EQ(cut.piece(4096, 4120, 34, false), 24u); // one that is short anyway goes along
-    EXPECT_EQ(cut.piece(0, 5000, 34, true), 34u);     // while answers are written, all are short
+    EXPECT_EQ(cut.piece(0, 5000, 34, true), 0u);
+    EXPECT_EQ(cut.piece(4096, 4120, 34, false), 24u); // one that is short goes along
+    EXPECT_EQ(cut.piece(4096, 4150, 34, true), 34u);  // and may be cut
+    EXPECT_EQ(cut.piece(0, 5000, 2048, true), 512u);  // long ones are cut for those who wait
+    EXPECT_EQ(cut.piece(0, 520, 2048, true), 448u);   // but stay long
+    EXPECT_EQ(cut.piece(0, 520, 2048, false), 520u);
     EXPECT_FALSE(cut.is_kept(0, 34));
 }
 
