@@ -17,12 +17,12 @@ struct Case {
 
 const std::vector<Case>& cases() {
     static const std::vector<Case> all{
-        {{{Form::q5_k, 20, 160}, {Form::q4_k, 20, 96}, {Form::q8_0, 40, 1}, {Form::q8_0, 40, 1}},
-         132},                                                 // a DeltaNet layer of 27B
+        {{{Form::q8_0, 40, 1}, {Form::q8_0, 40, 1}, {Form::q5_k, 20, 160}}, 132}, // a DeltaNet layer of 27B, without its gate
         {{{Form::q4_k, 20, 272}, {Form::q4_k, 20, 272}}, 132}, // gate and up
         {{{Form::q6_k, 20, 3880}}, 132},                       // a head
         {{{Form::f32, 1, 1}}, 132},                            // fewer steps than blocks
         {{{Form::q4_1, 5, 9}, {Form::q4_1, 5, 3}, {Form::q4_1, 5, 3}}, 78},
+        {{{Form::q8_0, 40, 1}, {Form::q8_0, 40, 1}, {Form::q5_k, 20, 160}, {Form::q4_k, 20, 96, 48}}, 132}, // with it
     };
     return all;
 }
@@ -74,6 +74,32 @@ TEST(StepPlan, PartsAreWhereTheirReadersLook) {
     }
 }
 
+// Blocks that walk heads meanwhile have nothing of the product that skips them, and what they have of the others is as much as ever.
+TEST(StepPlan, BlocksAreSkipped) {
+    const Case &without = cases()[0], &with = cases().back();
+    const std::vector<StepDeal> all = deal_steps(without.products, without.blocks), deals = deal_steps(with.products, with.blocks);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        for (std::size_t block = 0; block < all[i].shares.size(); ++block) EXPECT_EQ(deals[i].shares[block].steps, all[i].shares[block].steps);
+    }
+    const StepDeal& gate = deals.back();
+    for (std::size_t block = 0; block < gate.shares.size(); ++block) EXPECT_EQ(gate.shares[block].steps > 0, block >= 48) << block;
+    EXPECT_EQ(gate.seats.first, 48);
+    EXPECT_EQ(gate.seats.count, 84);
+}
+
+// Who has steps of a product lies in its seats.
+TEST(StepPlan, SeatsHoldAllWhoHaveSteps) {
+    for (const Case& c : cases()) {
+        for (const StepDeal& deal : deal_steps(c.products, c.blocks)) {
+            for (int block = 0; block < c.blocks; ++block) {
+                if (deal.shares[static_cast<std::size_t>(block)].steps == 0) continue;
+                EXPECT_GE(block, deal.seats.first);
+                EXPECT_LT(block, deal.seats.first + deal.seats.count);
+            }
+        }
+    }
+}
+
 TEST(StepPlan, LargeProductsAreDealtEvenly) {
     for (std::size_t i = 0; i < 3; ++i) {
         const Case& c = cases()[i];
@@ -81,8 +107,7 @@ TEST(StepPlan, LargeProductsAreDealtEvenly) {
         std::vector<double> bytes(static_cast<std::size_t>(c.blocks));
         double total = 0, largest = 0;
         for (std::size_t p = 0; p < deals.size(); ++p) {
-            const double step = 4.0 * unit_bytes(c.products[p].form) *
-                                (c.products[p].tiles == 1 ? 0.4 : 1); // StepPlan's own price of a lone tile
+            const double step = unit_bytes(c.products[p].form); // StepPlan's own price, whatever the tiles
             largest = std::max(largest, step);
             for (std::size_t b = 0; b < bytes.size(); ++b)
                 bytes[b] += deals[p].shares[b].steps * step;

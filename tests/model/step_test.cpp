@@ -24,8 +24,11 @@ protected:
 
     void SetUp() override {
         LUCEBOX_NEEDS_GPU_IF(on() == On::cuda);
+        rig = another_rig();
+    }
+    std::unique_ptr<Rig> another_rig() const {
         const RunnerOptions options{.context = 512, .sequences = sequences, .rows = 256, .kv_type = kv_type()};
-        rig = std::make_unique<Rig>(folder / "model.gguf", options, on());
+        return std::make_unique<Rig>(folder / "model.gguf", options, on());
     }
 
     On on() const { return std::get<1>(GetParam()); }
@@ -72,6 +75,18 @@ TEST_P(Step, APromptGivesTheSameBitsHoweverItIsCut) {
         const SequenceId sequence = rig->open();
         EXPECT_EQ(rig->feed(sequence, tokens, rows), expected) << rows << " rows a step";
         rig->runner->close(sequence);
+    }
+}
+
+// Else a text would be another one as soon as a draft is there, whatever it guesses.
+TEST_P(Step, KeepingFeaturesForADraftChangesNoBit) {
+    const std::vector<Logits> expected = plain(tokens);
+    const auto keeping = another_rig();
+    ASSERT_TRUE(keeping->runner->capture({0, 1, 2}));
+    for (const std::size_t rows : {std::size_t{1}, std::size_t{7}, std::size_t{40}}) {
+        const SequenceId sequence = keeping->open();
+        EXPECT_EQ(keeping->feed(sequence, tokens, rows), expected) << rows << " rows a step";
+        keeping->runner->close(sequence);
     }
 }
 

@@ -29,11 +29,12 @@ struct OperandWidth {
     std::size_t operator()(const SummaryOperation&) const { return 0; }
 };
 
-// Of an operation that the step kernel takes.
+// Of an operation that the step kernel takes, or that may come between.
 std::size_t rows_of(const Operation& operation) {
     if (const auto* norm = std::get_if<NormOperation>(&operation)) return norm->x.rows;
     if (const auto* project = std::get_if<ProjectOperation>(&operation)) return project->x.rows;
     if (const auto* layer = std::get_if<DeltaNetOperation>(&operation)) return layer->args.qkv.rows;
+    if (const auto* columns = std::get_if<ColumnsOperation>(&operation)) return columns->x.rows;
     return std::get<GatedOperation>(operation).x.rows;
 }
 
@@ -221,14 +222,29 @@ void Executor::run_observed(const Operation& operation) {
 
 bool Executor::in_segment(const Operation& operation) const { return step_kernel_ && !whole_ && StepKernel::takes(operation, sequences_); }
 
-// The operations from index_ on that the step kernel takes, as one run.
+// The operations from index_ on that the step kernel takes, as one run. Columns that are kept in between for a draft are copied
+// between two launches, and change nothing else: results are the same to the bit with a draft and without.
 void Executor::run_segment(const Program& program) {
     const std::size_t rows = rows_of(program[index_]);
+    const auto columns_at = [&](std::size_t index) { return std::get_if<ColumnsOperation>(&program[index]); };
     std::size_t end = index_;
-    while (end < program.size() && in_segment(program[end]) && rows_of(program[end]) == rows) ++end;
+    while (end < program.size() && (in_segment(program[end]) || (columns_at(end) && end > index_)) && rows_of(program[end]) == rows) ++end;
     SegmentBuilder builder(*step_kernel_, operands_, *block_, rows);
+    const ColumnsOperation* waiting = nullptr;
+    const auto copy_columns = [&] {
+        if (!waiting) return;
+        builder.launch();
+        execute(*std::exchange(waiting, nullptr));
+    };
     for (; index_ < end; ++index_) {
         const auto* norm = std::get_if<NormOperation>(&program[index_]);
+        // The norm that reads the same is part of the finish of what made it, and so comes first.
+        const bool same_reader = waiting && norm && !norm->add && norm->x.data == waiting->x.data;
+        if (!same_reader) copy_columns();
+        if (const ColumnsOperation* columns = columns_at(index_)) {
+            waiting = columns;
+            continue;
+        }
         const auto* layer = std::get_if<DeltaNetOperation>(&program[index_]);
         const auto* next = index_ + 1 < end ? std::get_if<DeltaNetOperation>(&program[index_ + 1]) : nullptr;
         if (next) builder.replay(*next); // while the products' input is made
@@ -236,7 +252,9 @@ void Executor::run_segment(const Program& program) {
         const bool here_only = norm ? !multiplied_behind(program, index_, end, norm->out.data) && !read_by_wide(program, end, norm->out.data)
                                     : inputs && inputs->heads > 0 && next;
         builder.add(program[index_], (norm && wanted(norm->out.data)) || (layer && wanted(layer->args.out.data)), here_only);
+        if (same_reader) copy_columns();
     }
+    copy_columns();
     builder.launch();
 }
 
