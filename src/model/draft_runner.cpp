@@ -7,6 +7,8 @@ namespace {
 
 // Logits are computed for this many rows at a time.
 constexpr std::size_t logits_window = compute::max_tree_rows;
+// Rows of a prompt that the draft takes at a time: enough for a product's speed, and few, because each row's features are wide.
+constexpr std::size_t most_context_rows = 256;
 
 float* floats(const std::unique_ptr<compute::Buffer>& buffer) { return reinterpret_cast<float*>(buffer->data()); }
 std::size_t index(SequenceId sequence) { return static_cast<std::size_t>(sequence); }
@@ -48,7 +50,7 @@ void DraftRunner::project(Tensor hidden, Tensor logits) {
 Status DraftRunner::allocate() {
     const std::size_t slots = target_.options().sequences, width = draft_->config().width;
     sequences_.resize(slots);
-    most_rows_ = std::max(target_.options().rows, slots * block());
+    most_rows_ = std::max(std::min(target_.options().rows, most_context_rows), slots * block());
     const std::size_t outputs = device_.padded_rows(slots * block()), rows = device_.padded_rows(most_rows_);
     const auto allocate = [&](std::unique_ptr<compute::Buffer>& buffer, std::size_t values) -> Status {
         LUCEBOX_TRY(buffer, device_.allocate(values * sizeof(float)));
