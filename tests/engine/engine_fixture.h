@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <condition_variable>
 #include <fstream>
 #include <future>
@@ -23,6 +24,10 @@ inline std::filesystem::path model_path(std::string_view folder = "llama") {
 inline std::vector<TokenId> reference_tokens(const char* key, std::string_view folder = "llama") {
     std::ifstream file(model_path(folder).parent_path() / "greedy.json");
     return nlohmann::json::parse(file)[key].get<std::vector<TokenId>>();
+}
+
+inline bool gpu_is_here() {
+    return std::ranges::any_of(compute::known_devices(), [](const auto& device) { return device.kind == "cuda" && device.problem.empty(); });
 }
 
 // The events of one request. `hook` sees each event on the engine's thread, before it is noted.
@@ -117,7 +122,7 @@ protected:
     void load(Options options = {}) {
         if (options.model.empty()) options.model = model_path();
         if (options.context == 0) options.context = 512;
-        options.device = {compute::DeviceChoice::cpu, 2, false, 0};
+        if (options.device.choice != compute::DeviceChoice::cuda) options.device = {compute::DeviceChoice::cpu, 2, false, 0};
         auto loaded = Engine::load(options);
         ASSERT_TRUE(loaded) << loaded.error().message;
         engine = std::move(*loaded);

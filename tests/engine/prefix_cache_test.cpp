@@ -1,5 +1,5 @@
 // The engine over small models: what is kept between requests, and answers that are held to a form.
-#include "engine/engine.h"
+#include "engine_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -159,8 +159,7 @@ TEST_P(Prefixes, WhereLongPiecesDifferAConversationGoesOnFromItsPromptsLastPlace
 
 using CudaPrefixes = Prefixes;
 TEST_P(CudaPrefixes, AConversationGoesOnFromItsPromptsLastPlaceThatFits) {
-    const auto known = compute::known_devices();
-    if (std::ranges::none_of(known, [](const auto& device) { return device.kind == "cuda" && device.problem.empty(); })) GTEST_SKIP() << "skipped: no GPU";
+    if (!gpu_is_here()) GTEST_SKIP() << "skipped: no GPU";
     converse_where_long_pieces_differ({compute::DeviceChoice::cuda, 0, false, 0});
 }
 

@@ -6,13 +6,23 @@
 namespace lucebox::engine {
 namespace {
 
-class Sharing : public EngineTest, public ::testing::WithParamInterface<const char*> {
+struct Shared {
+    const char* model;
+    compute::DeviceChoice device = compute::DeviceChoice::cpu;
+    std::size_t border = 0; // Options::prompt_border
+};
+void PrintTo(const Shared& shared, std::ostream* out) { *out << shared.model; }
+
+class Sharing : public EngineTest, public ::testing::WithParamInterface<Shared> {
 protected:
     void SetUp() override {
-        prompt = reference_tokens("prompt", GetParam());
+        if (GetParam().device == compute::DeviceChoice::cuda && !gpu_is_here()) GTEST_SKIP() << "skipped: no GPU";
+        prompt = reference_tokens("prompt", GetParam().model);
         Options options;
-        options.model = model_path(GetParam());
+        options.model = model_path(GetParam().model);
         options.sequences = 3;
+        options.device.choice = GetParam().device;
+        options.prompt_border = GetParam().border;
         load(options);
     }
 };
@@ -54,7 +64,15 @@ TEST_P(Sharing, AnAnswerIsTheSameBitForBitWhateverRunsBesideIt) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Sharing, ::testing::Values("llama", "gemma3", "qwen35"));
+// With a border prompts are cut as on a GPU, where long pieces are an arithmetic of their own.
+INSTANTIATE_TEST_SUITE_P(All, Sharing,
+                         ::testing::Values(Shared{"llama"}, Shared{"gemma3"}, Shared{"qwen35"}, Shared{"llama", compute::DeviceChoice::cpu, 128},
+                                           Shared{"qwen35", compute::DeviceChoice::cpu, 128}, Shared{"llama", compute::DeviceChoice::cuda},
+                                           Shared{"gemma3", compute::DeviceChoice::cuda}, Shared{"qwen35", compute::DeviceChoice::cuda}),
+                         [](const auto& of) {
+                             return std::string(of.param.model) + (of.param.device == compute::DeviceChoice::cuda ? "_cuda" : of.param.border > 0 ? "_border"
+                                                                                                                                                  : "");
+                         });
 
 class Scheduling : public EngineTest {
 protected:
@@ -93,8 +111,15 @@ TEST_F(Scheduling, SequencesShareSteps) {
     EXPECT_LT(stats.steps, 115u);
 }
 
-TEST_F(Scheduling, ALongPromptDoesNotHoldUpWhoDecodes) {
-    load_with(2);
+// A token with every piece of the prompt.
+class LongPrompt : public Scheduling, public ::testing::WithParamInterface<std::size_t> {};
+INSTANTIATE_TEST_SUITE_P(Borders, LongPrompt, ::testing::Values(0, 128));
+
+TEST_P(LongPrompt, DoesNotHoldUpWhoDecodes) {
+    Options options;
+    options.sequences = 2;
+    options.prompt_border = GetParam();
+    load(options);
     Gate gate;
     std::size_t tokens_during_prompt = 0;
     std::atomic<bool> prompt_done = false;
@@ -115,7 +140,7 @@ TEST_F(Scheduling, ALongPromptDoesNotHoldUpWhoDecodes) {
     gate.open();
     decoding.wait();
     reading.wait();
-    EXPECT_GE(tokens_during_prompt, 500u / 64u); // a token with every piece of the prompt
+    EXPECT_GE(tokens_during_prompt, GetParam() > 0 ? 500 / GetParam() : 500u / 64u);
 }
 
 // More streams write than find room in a step beside prompts, and for a while both are there.

@@ -1,6 +1,6 @@
 // Speculation inside the engine: requests that share steps, in any mix of settings, get the text that each gets alone and
 // without speculation.
-#include "engine/engine.h"
+#include "engine_fixture.h"
 
 #include <gtest/gtest.h>
 
@@ -218,8 +218,7 @@ TEST(EngineRows, TextIsTheSameWhereverItsRowsAndMasksAre) {
 }
 
 TEST(CudaEngineRows, TextIsTheSameWhereverItsRowsAndMasksAre) {
-    const auto known = compute::known_devices();
-    if (std::ranges::none_of(known, [](const auto& device) { return device.kind == "cuda" && device.problem.empty(); })) GTEST_SKIP() << "skipped: no GPU";
+    if (!gpu_is_here()) GTEST_SKIP() << "skipped: no GPU";
     expect_the_same_text_with_and_without_rows({compute::DeviceChoice::cuda, 0, false, 0});
 }
 
