@@ -247,7 +247,8 @@ private:
     template <bool wanted>
     __device__ __forceinline__ void advance(int i, bool keep) {
         constexpr int sums = wanted ? 2 * HeadColumns::count : HeadColumns::count; // a column's: what is read, the answer
-        __syncwarp(); // or the compiler expects a divided warp, and has each shuffle wait for the one before
+        // Or the compiler expects a divided warp, and has each shuffle wait for the one before.
+        __syncwarp();
         float4 k[4];
         load_keys(k, at_.k[i]);
         float sum[sums], other[sums];
