@@ -241,6 +241,10 @@ class Routes(Case):
                            ("/v1/embeddings", {"input": "Hi"}), ("/tokenize", {"content": "Hi"}), ("/detokenize", {"tokens": [1]}), ("/apply-template", {"messages": user("Hi")})):
             self.json(path, body)
             self.assertIn("error", self.json(path, status=405))
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=10)  # a stream without an end
+        connection.request("GET", "/status/events")
+        self.assertEqual(connection.getresponse().readline(), b"event: status\n")
+        connection.close()
         self.assertIn("error", self.json("/v1/nothing", status=404))
         self.assertIn("error", self.json("/v1/rerank", {}, status=501))
         self.assertEqual(self.ask("/health", method="HEAD")[0], 200)
@@ -461,7 +465,7 @@ class Keys(Case):
             self.assertEqual((answer["type"], answer["error"]["type"]), ("error", "authentication_error"))
 
     def test_api_16_a_wrong_key_is_401_everywhere_but_for_health_and_the_pages(self):
-        for path in ("/v1/models", "/v1/models/x", "/props", "/metrics", "/status/json", "/slots"):
+        for path in ("/v1/models", "/v1/models/x", "/props", "/metrics", "/status/json", "/status/events", "/slots"):
             self.json(path, status=401)
             self.assertNotEqual(self.ask(path, **{"x-api-key": "right"})[0], 401)
         for path in ("/health", "/ready", "/", "/status"):

@@ -3,6 +3,7 @@
 
 #include "server/api/backend.h"
 
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -152,6 +153,7 @@ public:
     engine::Stats stats() const override {
         engine::Stats stats;
         stats.waiting = 3;
+        stats.generated_tokens = generated;
         return stats;
     }
     std::optional<Error> failure() const override { return device_failure; }
@@ -192,6 +194,7 @@ public:
 
     // Set before the first request.
     std::optional<Error> device_failure;
+    std::atomic<std::uint64_t> generated{0}; // tokens, as stats() says
     engine::ModelInfo info;
     FakeTokenizer words;
     std::string template_source = "chatml";

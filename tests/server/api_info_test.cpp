@@ -57,6 +57,31 @@ TEST_F(InfoApi, ADeviceThatFailedIsNotHealthy) {
     EXPECT_EQ(json(get("/ready"))["message"], "the GPU fell off the bus");
 }
 
+TEST_F(InfoApi, StatusIsStreamedWhenItChangesAndTheStreamEndsWhenTheServerDrains) {
+    options.status_interval = 5ms;
+    options.heartbeat = 40ms;
+    start(false);
+    RawClient client(server->port());
+    client.send("GET /status/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    ASSERT_TRUE(client.receive_until("event: status\ndata: "));
+    ASSERT_TRUE(client.receive_until("\"phase\":\"loading\""));
+    ASSERT_TRUE(client.receive_until(": keep-alive\n\n")); // nothing changes
+    backend->generated = 7;
+    api->set_ready(backend);
+    ASSERT_TRUE(client.receive_until("\"phase\":\"idle\""));
+    backend->generated = 12;
+    ASSERT_TRUE(client.receive_until("event: token\ndata: {\"tokens\":5}\n\n"));
+    RawClient leaver(server->port()); // costs nothing
+    leaver.send("GET /status/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    ASSERT_TRUE(leaver.receive_until("event: status"));
+    leaver.close();
+    server->stop_accepting();
+    EXPECT_TRUE(server->wait_until_idle(5s));
+    const auto response = client.response();
+    EXPECT_EQ(response.header("content-type"), "text/event-stream");
+    EXPECT_EQ(response.body.find("Hi"), std::string::npos);
+}
+
 TEST_F(InfoApi, ListsTheModelAndItsAliases) {
     options.aliases = {"org/alias"};
     start();

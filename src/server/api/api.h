@@ -40,6 +40,7 @@ struct ApiOptions {
     std::size_t workers = 2;                    // threads that parse, render and tokenise
     std::size_t worker_queue = 256;             // requests that wait for them
     std::chrono::milliseconds heartbeat{8'000}; // longest silence of a stream
+    std::chrono::milliseconds status_interval{1'000}; // between events of /status/events
     BuildInfo build{};                          // of this program
     // Provenance, written when the image is built and when the container starts; either may be missing.
     std::filesystem::path image_info = "/opt/lucebox-hub/IMAGE_INFO"; // three lines: commit, tag, time

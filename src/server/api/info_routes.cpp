@@ -2,6 +2,7 @@
 // the engine is doing.
 #include "server/api/api_state.h"
 #include "server/api/pages.h"
+#include "server/api/status_events.h"
 
 #include <algorithm>
 
@@ -144,7 +145,7 @@ void send_page(Responder& responder, std::string_view page) {
 }
 
 // What the status page shows. Numbers only: nothing of what anybody wrote.
-void send_status(const Api::State& state, Responder& responder) {
+Json status_of(const Api::State& state) {
     const std::chrono::duration<double> uptime = std::chrono::steady_clock::now() - state.started;
     const auto or_null = [](const std::string& text) { return text.empty() ? Json() : Json(text); };
     const Provenance& from = state.provenance;
@@ -168,7 +169,7 @@ void send_status(const Api::State& state, Responder& responder) {
         json["memory"] = {{"weights", memory.weights}, {"kv", memory.kv}, {"recurrent", memory.recurrent}, {"scratch", memory.scratch}};
         json["model"] = {{"name", model->name}, {"architecture", info.architecture}, {"quantisation", info.quantisation}, {"context", info.context}, {"device", model->backend->device_name()}};
     }
-    send_json(responder, json);
+    return json;
 }
 
 // Known elsewhere, not built here: a client learns more from this than from "not found".
@@ -192,7 +193,13 @@ void add_info_routes(const AddRoute& add, const StatePointer& state) {
     // Pages hold nothing that a key protects; what they ask for does.
     get("/", [](const Api::State&, Responder& responder) { send_page(responder, chat_page); }, {.open = true});
     get("/status", [](const Api::State&, Responder& responder) { send_page(responder, status_page); }, {.open = true});
-    get("/status/json", send_status);
+    get("/status/json", [](const Api::State& at, Responder& responder) { send_json(responder, status_of(at)); });
+    add("GET", "/status/events",
+        [state](const Request&, const std::shared_ptr<Responder>& responder) {
+            stream_status(
+                responder, [state] { return status_of(*state); }, state->options.status_interval, state->options.heartbeat);
+        },
+        {});
     get("/health", send_health, {.open = true});
     get("/ready", send_health, {.open = true});
     get("/v1/models", send_models);

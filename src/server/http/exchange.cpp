@@ -167,6 +167,8 @@ void Exchange::on_disconnect(std::function<void()> gone) {
     if (gone) gone();
 }
 
+bool Exchange::draining() const { return core_->draining.load(std::memory_order_relaxed); }
+
 bool Exchange::alive() const {
     const std::lock_guard lock(mutex_);
     return state_ == State::waiting || state_ == State::streaming;

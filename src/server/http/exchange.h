@@ -34,6 +34,7 @@ public:
     bool finish();
     void on_disconnect(std::function<void()> gone);
     bool alive() const;
+    bool draining() const;
     std::size_t backlog() const;
     void abandon(); // the last Responder is gone
     Timer after(std::chrono::milliseconds delay, std::function<void()> call);

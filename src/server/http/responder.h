@@ -46,6 +46,7 @@ public:
     void on_disconnect(std::function<void()> gone);
 
     bool alive() const;          // somebody still waits for (more of) this answer
+    bool draining() const;       // the server is about to end: answers without an end of their own should find one
     std::size_t backlog() const; // bytes written to us that the kernel has not taken yet
 
     // Calls `call` on an I/O thread after `delay`. For heartbeats: capture a weak_ptr to this, not a shared one.

@@ -264,6 +264,9 @@ void Responder::on_disconnect(std::function<void()> gone) {
 bool Responder::alive() const {
     return exchange_->alive();
 }
+bool Responder::draining() const {
+    return exchange_->draining();
+}
 std::size_t Responder::backlog() const {
     return exchange_->backlog();
 }
