@@ -17,6 +17,7 @@ constexpr double least_gain = 1.03;             // what a shape must promise ove
 constexpr double least_draft_gain = 0.2;
 constexpr double trying_share = 0.005;                      // of the time, that runs of a draft that promises less may take
 constexpr double most_without_to_try = 1.2;                 // of plain steps' rate: where lookup does well, a draft is no trial
+constexpr std::size_t unseen_for_long = 64;                 // steps without the draft
 constexpr float newest_sureness = 0.2f;                     // its weight among the last ones
 constexpr float usual_sureness = 0.7f, low_sureness = 0.4f; // where it is not known; that of a text which is hard to guess
 constexpr double newest_better = 0.3, kept_better = 0.95;   // its weight; and what is left of it a step later
@@ -78,6 +79,7 @@ Status Speculator::measure() {
         no_faster = before != 0 && best[0] > 0.98 * before ? no_faster + 1 : 0;
     }
     for (std::size_t i = 0; i < best.size() && best[i] != 0; ++i) costs_.set(StepCosts::sizes[i], best[i]);
+    draft_over_plain_ = draft_seconds_ / costs_.seconds(1);
     if (draft_) runner_.sureness(0); // what a device needs for it is there from now on
     runner_.close(sequence);
     return Ok{};
@@ -184,7 +186,10 @@ void Speculator::run_draft(std::span<const Ask> asks) {
     const auto start = steady_seconds();
     draft_->propose(blocks_, depth, !wide ? 1 : any_form ? compute::max_top_k : draft_width);
     const double seconds = since(start);
-    draft_seconds_ = draft_seconds_ == 0 ? seconds : 0.9 * draft_seconds_ + 0.1 * seconds;
+    if (draft_seconds_ == 0) draft_seconds_ = seconds, draft_over_plain_ = seconds / costs_.seconds(1);
+    const double newest = steps_without_draft_ < unseen_for_long ? 0.1 : 0.5;
+    draft_seconds_ += newest * (std::clamp(seconds, draft_seconds_ / 2, draft_seconds_ * 2) - draft_seconds_); // more is a hiccup
+    steps_without_draft_ = 0;
     for (std::size_t i = 0; i < blocks_.size(); ++i) {
         State& s = state(blocks_[i].sequence);
         s.depths.resize(depth);
@@ -342,6 +347,8 @@ void Speculator::committed(model::SequenceId sequence, std::span<const std::int3
 
 void Speculator::observe(std::size_t rows, double seconds) {
     costs_.observe(rows, seconds);
+    // As step costs that were not seen for long.
+    if (++steps_without_draft_ >= unseen_for_long) draft_seconds_ += 0.01 * (draft_over_plain_ * costs_.seconds(1) - draft_seconds_);
     tries_ = std::min(tries_ + trying_share * seconds, draft_seconds_);
 }
 

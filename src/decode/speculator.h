@@ -100,7 +100,9 @@ private:
     std::vector<State> states_;
     Acceptance all_; // over all sequences
     StepCosts costs_;
-    double draft_seconds_ = 0; // of one run, lately
+    double draft_seconds_ = 0;    // of one run, lately
+    double draft_over_plain_ = 0; // in plain steps, as measured at start
+    std::size_t steps_without_draft_ = 0;
     DraftWorth draft_worth_;
     bool wants_sureness_ = false;
     double tries_ = 0; // seconds that runs of a draft that promises nothing may take

@@ -1,5 +1,5 @@
 // What a step of n rows takes on this machine: measured at start, corrected by every step that runs. What was not seen for long
-// is corrected more by what is seen then.
+// is corrected more by what is seen then; until it is, it goes back to what it was in plain steps.
 #pragma once
 
 #include <array>
@@ -18,8 +18,11 @@ public:
     double seconds(std::size_t rows) const; // never falls as rows grow
 
 private:
+    void remember_all();
+
     std::array<double, sizes.size()> seconds_{}; // but for scale_, which follows a machine that is busy or throttled
     std::array<int, sizes.size()> unseen_{};     // steps since one of about so many rows
+    std::array<double, sizes.size()> over_plain_{}; // of each size, as measured and as seen since: plain steps
     double scale_ = 1;
 };
 

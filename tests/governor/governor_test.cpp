@@ -63,16 +63,16 @@ class Governor : public ::testing::Test {
 protected:
     void start(const Costs& costs, double noise = 0) {
         const auto hiccup = [this, noise] { return 1 + noise * (static_cast<double>(random_() >> 8) / (1 << 23) - 1); };
-        runner_.step_seconds = [&costs, hiccup](std::size_t rows) {
+        runner_.step_seconds = [this, &costs, hiccup](std::size_t rows) {
             const auto above = std::ranges::lower_bound(costs.steps, static_cast<double>(rows), {}, &std::pair<double, double>::first);
             double steps = above->second;
             if (above != costs.steps.begin()) {
                 const auto below = above - 1;
                 steps = below->second + (above->second - below->second) * (static_cast<double>(rows) - below->first) / (above->first - below->first);
             }
-            return plain_seconds * steps * hiccup();
+            return busy_ * plain_seconds * steps * hiccup();
         };
-        draft_.run_seconds = [&costs, hiccup] { return plain_seconds * costs.draft * hiccup(); };
+        draft_.run_seconds = [this, &costs, hiccup] { return busy_ * plain_seconds * costs.draft * hiccup(); };
         speculator_.emplace(Speculation{Speculation::Mode::automatic, most_draft_nodes}, runner_, &draft_);
         ASSERT_TRUE(speculator_->measure());
     }
@@ -112,6 +112,8 @@ protected:
         return static_cast<double>(last - first) * plain_seconds / (ended - begun);
     }
 
+    void be_busy(double times) { busy_ = times; } // with other things: all takes so many times as long
+
     std::size_t runs() const { return draft_.runs; }
     const Speculator& speculator() const { return *speculator_; }
 
@@ -121,6 +123,7 @@ private:
     }
 
     std::mt19937 random_{7};
+    double busy_ = 1;
     model::Runner runner_;
     model::DraftRunner draft_{runner_};
     std::optional<Speculator> speculator_;
@@ -209,6 +212,50 @@ TEST_F(Governor, AsksNobodyHowSureTheModelIsWhereRowsAreNearlyFree) {
     EXPECT_FALSE(speculator().wants_sureness());
     EXPECT_GT(of_hard, 1.2);
     EXPECT_GT(of_easy, 2.8);
+}
+
+// A text that repeats itself, so that lookup alone pays.
+Text repeated(std::uint32_t seed) {
+    Text text({{600, 0.5, 0.45}}, seed);
+    for (std::size_t i = 60; i < text.tokens.size(); ++i) {
+        if (i % 60 < 40) text.tokens[i] = text.tokens[i - 60];
+    }
+    return text;
+}
+
+TEST_F(Governor, ABusyStartIsForgotten) {
+    be_busy(10); // the start has not the time to measure large steps then
+    start(on_a_cpu);
+    be_busy(1);
+    double of_hard = 0, of_easy = 0;
+    for (std::uint32_t seed = 0; seed < 12; seed += 2) {
+        of_hard += gain(Text({hard}, seed)) / 6;
+        of_easy += gain(Text({easy}, seed + 1)) / 6;
+    }
+    EXPECT_GT(of_hard, 0.97);
+    EXPECT_GT(of_easy, 1.25);
+    EXPECT_GT(gain(repeated(1)), 1.5);
+}
+
+TEST_F(Governor, TimesWhenTheMachineWasBusyAreForgotten) {
+    start(on_a_cpu);
+    const double before = gain(repeated(1));
+    EXPECT_GT(before, 1.5);
+    for (std::uint32_t seed = 0; seed < 6; ++seed) {
+        be_busy(seed % 2 == 0 ? 6 : 1);
+        gain(Text({easy, hard}, seed));
+        be_busy(seed % 2 == 0 ? 1 : 6);
+        gain(repeated(seed));
+    }
+    be_busy(1);
+    double of_hard = 0, of_easy = 0;
+    for (std::uint32_t seed = 10; seed < 22; seed += 2) {
+        of_hard += gain(Text({hard}, seed)) / 6;
+        of_easy += gain(Text({easy}, seed + 1)) / 6;
+    }
+    EXPECT_GT(of_hard, 0.97);
+    EXPECT_GT(of_easy, 1.25);
+    EXPECT_GT(gain(repeated(3)), 0.9 * before);
 }
 
 TEST_F(Governor, IsNotMisledByAClockThatTrembles) {
