@@ -25,7 +25,8 @@ def skip(reason):
 
 try:
     with open(os.path.join(BUILD, "compile_commands.json")) as file:
-        COMMANDS = {os.path.relpath(entry["file"], REPOSITORY): entry for entry in json.load(file)}
+        # The program's own libraries come first; a test may compile a file of theirs once more.
+        COMMANDS = {os.path.relpath(entry["file"], REPOSITORY): entry for entry in reversed(json.load(file))}
 except OSError:
     skip("the build wrote no compile_commands.json")
 if any(re.match(r"-g\d?$|-fsanitize|--coverage", word) for word in shlex.split(COMMANDS[SAMPLE[0]]["command"])):
