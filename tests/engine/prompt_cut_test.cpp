@@ -84,9 +84,9 @@ TEST(PromptCut, APieceThatWouldBeLongWaitsRatherThanBeCutByOthers) {
     EXPECT_EQ(cut.piece(0, 5000, 34, true), 0u);
     EXPECT_EQ(cut.piece(4096, 4120, 34, false), 24u); // one that is short goes along
     EXPECT_EQ(cut.piece(4096, 4150, 34, true), 34u);  // and may be cut
-    EXPECT_EQ(cut.piece(0, 5000, 2048, true), 512u);  // long ones are cut for those who wait
-    EXPECT_EQ(cut.piece(0, 520, 2048, true), 448u);   // but stay long
-    EXPECT_EQ(cut.piece(0, 520, 2048, false), 520u);
+    EXPECT_EQ(cut.piece(0, 5000, 2048, true), 256u);  // long ones are cut for those who wait
+    EXPECT_EQ(cut.piece(0, 300, 2048, true), 192u);   // but stay long
+    EXPECT_EQ(cut.piece(0, 300, 2048, false), 300u);
     EXPECT_FALSE(cut.is_kept(0, 34));
 }
 
