@@ -1,5 +1,6 @@
 #include "compute/cuda/rows.h"
 
+#include "compute/cuda/best.cuh"
 #include "compute/cuda/launch.h"
 #include "compute/cuda/matmul/operand.cuh"
 
@@ -96,25 +97,6 @@ __global__ void columns_kernel(const float4* x, float4* out, int width, int out_
     const float4* const from = x + static_cast<std::size_t>(blockIdx.x) * width;
     float4* const to = out + static_cast<std::size_t>(blockIdx.x) * out_width;
     for (int i = static_cast<int>(threadIdx.x); i < width; i += static_cast<int>(blockDim.x)) to[i] = from[i];
-}
-
-struct Best {
-    float value;
-    std::int32_t id; // INT32_MAX: none
-};
-
-__device__ __forceinline__ Best better(Best a, Best b) {
-    return b.value > a.value || (b.value == a.value && b.id < a.id) ? b : a;
-}
-
-__device__ Best block_best(Best best, Best* shared) {
-    for (int offset = 16; offset > 0; offset /= 2) {
-        best = better(best, {__shfl_xor_sync(0xffffffffu, best.value, offset), __shfl_xor_sync(0xffffffffu, best.id, offset)});
-    }
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = best;
-    __syncthreads();
-    for (unsigned i = 0; i < blockDim.x / 32; ++i) best = better(best, shared[i]);
-    return best;
 }
 
 __global__ void best_kernel(const float* logits, int width, Best* found) {

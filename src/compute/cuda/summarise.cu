@@ -3,6 +3,7 @@
 //
 // Candidates are found without sorting: all logits are counted by how far they lie below the best one, in bins, and the bins
 // from the top that hold what was asked for are collected. Which bin that is decides nothing: whoever asked sorts them.
+#include "compute/cuda/best.cuh"
 #include "compute/cuda/launch.h"
 #include "compute/cuda/rows.h"
 
@@ -18,11 +19,6 @@ constexpr int mass_block = static_cast<int>(RowSummary::mass_block);
 constexpr int bins = 1024;               // the last one holds all that lies further down
 constexpr float bins_a_temperature = 16; // 64 temperatures deep: e^-64 of the best is nothing
 constexpr float share_margin = 5e-4f;    // what f32 sums in no order may be off by, and more
-
-struct Best {
-    float value;
-    std::int32_t id; // INT32_MAX: none
-};
 
 struct Workspace { // of a query
     Best found[scan_blocks];
@@ -63,18 +59,6 @@ __device__ __forceinline__ float weight_of(float logit, float best, float temper
 __device__ __forceinline__ int bin_of(float logit, float best, float temperature) {
     const float depth = __fmul_rn(__fdiv_rn(__fsub_rn(best, logit), temperature), bins_a_temperature);
     return depth < static_cast<float>(bins - 1) ? static_cast<int>(depth) : bins - 1;
-}
-
-__device__ __forceinline__ Best better(Best a, Best b) { return b.value > a.value || (b.value == a.value && b.id < a.id) ? b : a; }
-
-__device__ Best block_best(Best best, Best* shared) {
-    for (int offset = 16; offset > 0; offset /= 2) {
-        best = better(best, {__shfl_xor_sync(0xffffffffu, best.value, offset), __shfl_xor_sync(0xffffffffu, best.id, offset)});
-    }
-    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = best;
-    __syncthreads();
-    for (unsigned i = 0; i < blockDim.x / 32; ++i) best = better(best, shared[i]);
-    return best;
 }
 
 // A query's row, as its kernels see it.
