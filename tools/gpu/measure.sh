@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Runs what tools/gpu/pack-binaries.sh packed, in a checkout (the tests read its tests/data). Each part has a time limit: a kernel that
 # hangs must not cost the rest.
-#   measure.sh [PART]...   tests    every operation, oracle and step on the GPU
+#   measure.sh [PART]...   tests    every operation, oracle, step and what engines promise on the GPU
 #                          bench    MODEL=file.gguf: decoding, steps of several rows, prompts
 #                          cycle    MODEL=file.gguf DRAFT=file.gguf: what speculative steps consist of
 #                          profile  MODEL=file.gguf: time of each kernel of some tokens, by ncu
@@ -41,6 +41,7 @@ for part in "${parts[@]}"; do
     tests)
         limited 60 operations "$bin/test_compute" --gtest_filter='*Cuda*' --gtest_brief=1
         limited 90 models "$bin/test_model" --gtest_filter='*cuda*' --gtest_brief=1
+        limited 60 engine "$bin/test_engine" --gtest_filter='*cuda*:*Cuda*' --gtest_brief=1
         ;;
     bench)
         model
