@@ -41,6 +41,7 @@ for part in "${parts[@]}"; do
     tests)
         limited 60 operations "$bin/test_compute" --gtest_filter='*Cuda*' --gtest_brief=1
         limited 90 models "$bin/test_model" --gtest_filter='*cuda*' --gtest_brief=1
+        limited 60 decode "$bin/test_decode" --gtest_filter='*Cuda*' --gtest_brief=1
         limited 60 engine "$bin/test_engine" --gtest_filter='*cuda*:*Cuda*' --gtest_brief=1
         ;;
     bench)

@@ -61,7 +61,7 @@ suite() {
 tests_of() {
     local program filter=${FILTER:-*cuda*:*Cuda*} names waiting=()
     mkdir -p "$build/logs"
-    for program in test_compute test_model test_engine; do
+    for program in test_compute test_model test_decode test_engine; do
         names=$(cd "$here/tree" && "$build/$1/tests/$program" --gtest_list_tests --gtest_filter="$filter" | awk '
             /^[^ ].*\.$/ { suite = $1; next }
             /^  / { key = suite; if (match($1, /\/(llama|qwen|gemma|heads)[a-z0-9_]*$/)) key = suite substr($1, RSTART)
@@ -91,7 +91,7 @@ say "# GPU suite: commit $(cat "$here/commit"), $card, $(nvcc --version | grep -
 say ""
 say "| check | result | time |"
 say "| --- | --- | --- |"
-check "build ($native)" build_for native "$native" lucebox test_compute test_model test_engine bench_cuda_matmul bench_cuda_delta_net
+check "build ($native)" build_for native "$native" lucebox test_compute test_model test_decode test_engine bench_cuda_matmul bench_cuda_delta_net
 
 if wanted tests; then
     [ -n "${FILTER:-}" ] || check "products of every type and shape" timeout -k 5 "$limit" "$build/native/bench/bench_cuda_matmul" check
@@ -107,7 +107,7 @@ fi
 if wanted older; then
     # PTX of one older architecture alone: the driver compiles it for this card, and it runs that card's code.
     for architecture in ${OLDER:-75 80 89}; do
-        check "build (PTX of sm_$architecture)" build_for "ptx$architecture" "$architecture-virtual" test_compute test_model test_engine
+        check "build (PTX of sm_$architecture)" build_for "ptx$architecture" "$architecture-virtual" test_compute test_model test_decode test_engine
         tests_of "ptx$architecture"
     done
 fi
