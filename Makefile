@@ -1,6 +1,6 @@
 # What a newcomer types. Each target says what it does and ends with a line one can act on.
 PRESET ?= release
-BUILD  := build/$(PRESET)
+BUILD   = build/$(PRESET)
 JOBS   ?= $(shell nproc)
 
 .PHONY: help packages packages-for-tests build build-program models serve test test-quick test-all test-speculation bench fuzz tidy format clean cuda

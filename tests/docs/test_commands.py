@@ -110,6 +110,14 @@ class Marks(unittest.TestCase):
             text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text())
             self.assertIsNone(re.search(r"(?m)^ {4,}(lucebox|docker|curl|make|host/|pip|python3?) ", text), page)
 
+    def test_make_builds_what_it_configures(self):
+        for arguments, preset in (["cuda"], "cuda"), (["cuda", "PRESET=cuda-dev"], "cuda-dev"), (["build", "PRESET=asan"], "asan"):
+            done = subprocess.run(["make", "-n", *arguments], cwd=ROOT.parent, text=True, capture_output=True)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertRegex(done.stdout, rf"(--preset|build\.sh) {preset}\b")
+            for folder in re.findall(r"--build (\S+)", done.stdout):
+                self.assertEqual(folder, f"build/{preset}")
+
     def test_what_make_would_do_is_known(self):
         for block in blocks():
             for line in block.lines:
