@@ -53,31 +53,30 @@ Result<std::unique_ptr<Runner>> Runner::load(const gguf::ModelFile& file, const 
     return runner;
 }
 
+Status Runner::take_scratch(compute::Device& device, std::unique_ptr<compute::Buffer>& buffer, std::size_t bytes) {
+    LUCEBOX_TRY(buffer, device.allocate(bytes));
+    scratch_bytes_ += bytes;
+    return Ok{};
+}
+
 Status Runner::allocate_scratch() {
     const std::size_t rows = device_.padded_rows(options_.rows), layers = model_->layer_count();
     const std::size_t width = Workspace::padded(model_->width()), vocabulary = this->vocabulary();
-    const auto allocate = [&](std::unique_ptr<compute::Buffer>& buffer, std::size_t count) -> Status {
-        LUCEBOX_TRY(buffer, device_.allocate(count * sizeof(float)));
-        scratch_bytes_ += count * sizeof(float);
-        return Ok{};
-    };
     for (std::size_t i = 0; i < placement_.devices.size(); ++i) {
         Stage stage;
         stage.device = placement_.devices[i];
         stage.first_layer = std::min(placement_.first_layer[i], layers);
         stage.end_layer = i == placement_.last() ? layers : std::min(placement_.first_layer[i + 1], layers);
         const std::size_t stage_rows = stage.device->padded_rows(options_.rows);
-        const std::size_t x = stage_rows * width * sizeof(float), scratch = stage_rows * model_->scratch_width() * sizeof(float);
-        LUCEBOX_TRY(stage.x, stage.device->allocate(x));
-        LUCEBOX_TRY(stage.scratch, stage.device->allocate(scratch));
-        scratch_bytes_ += x + scratch;
+        LUCEBOX_CHECK(take_scratch(*stage.device, stage.x, stage_rows * width * sizeof(float)));
+        LUCEBOX_CHECK(take_scratch(*stage.device, stage.scratch, stage_rows * model_->scratch_width() * sizeof(float)));
         stages_.push_back(std::move(stage));
     }
     if (stages_.size() > 1) crossing_.resize(options_.rows * model_->width());
-    LUCEBOX_CHECK(allocate(gathered_, rows * width));
+    LUCEBOX_CHECK(take_scratch(device_, gathered_, rows * width * sizeof(float)));
     const std::size_t window = std::min(rows, logits_window);
-    LUCEBOX_CHECK(allocate(logits_, window * vocabulary));
-    LUCEBOX_CHECK(allocate(best_, 2 * window)); // ids, then log-probabilities
+    LUCEBOX_CHECK(take_scratch(device_, logits_, window * vocabulary * sizeof(float)));
+    LUCEBOX_CHECK(take_scratch(device_, best_, 2 * window * sizeof(float))); // ids, then log-probabilities
     LUCEBOX_CHECK(allocate_summaries(window));
     host_logits_.resize(window * vocabulary);
     host_best_.resize(2 * window);
@@ -94,15 +93,10 @@ Status Runner::allocate_scratch() {
 Status Runner::allocate_summaries(std::size_t rows) {
     const std::size_t words = compute::mask_words(vocabulary()), summary = compute::RowSummary::bytes(vocabulary());
     constexpr std::size_t more = compute::RowSummary::room - compute::RowSummary::near;
-    const auto allocate = [&](std::unique_ptr<compute::Buffer>& buffer, std::size_t bytes) -> Status {
-        LUCEBOX_TRY(buffer, device_.allocate(bytes));
-        scratch_bytes_ += bytes;
-        return Ok{};
-    };
-    LUCEBOX_CHECK(allocate(queries_, rows * sizeof(compute::RowQuery)));
-    LUCEBOX_CHECK(allocate(masks_, rows * words * sizeof(std::uint64_t)));
-    LUCEBOX_CHECK(allocate(summaries_, rows * summary));
-    LUCEBOX_CHECK(allocate(more_, rows * more * sizeof(compute::RowCandidate)));
+    LUCEBOX_CHECK(take_scratch(device_, queries_, rows * sizeof(compute::RowQuery)));
+    LUCEBOX_CHECK(take_scratch(device_, masks_, rows * words * sizeof(std::uint64_t)));
+    LUCEBOX_CHECK(take_scratch(device_, summaries_, rows * summary));
+    LUCEBOX_CHECK(take_scratch(device_, more_, rows * more * sizeof(compute::RowCandidate)));
     host_queries_.reserve(rows);
     host_mask_.resize(words);
     host_summaries_.resize(rows * summary);
@@ -116,9 +110,7 @@ Status Runner::capture(std::vector<std::size_t> layers) {
         return Error{ErrorKind::unsupported, "a model that is split over devices cannot have a draft", "put the model on one device"};
     }
     const std::size_t width = layers.size() * model_->width(), rows = device_.padded_rows(options_.rows);
-    const std::size_t bytes = rows * width * sizeof(float);
-    LUCEBOX_TRY(features_, device_.allocate(bytes));
-    scratch_bytes_ += bytes;
+    LUCEBOX_CHECK(take_scratch(device_, features_, rows * width * sizeof(float)));
     capture_.layers = std::move(layers);
     capture_.features = {floats(features_), 0, width};
     return Ok{};

@@ -139,6 +139,7 @@ private:
     std::size_t compute_window(std::size_t output, Known wanted); // the output's place in the window
     void fetch_best();
     Status allocate_summaries(std::size_t rows);
+    Status take_scratch(compute::Device& device, std::unique_ptr<compute::Buffer>& buffer, std::size_t bytes); // counts them, too
     void answer_queries();
 
     Placement placement_;
