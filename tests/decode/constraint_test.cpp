@@ -1,5 +1,6 @@
 // The sampler under a constraint.
 #include "decode/grammar_constraint.h"
+#include "mask_constraint.h"
 
 #include <gtest/gtest.h>
 
@@ -12,20 +13,16 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
-class Allow final : public Constraint {
+class Allow final : public MaskConstraint {
 public:
-    Allow(std::size_t vocabulary, std::initializer_list<TokenId> tokens) : bits_((vocabulary + 63) / 64) {
-        for (const TokenId token : tokens) bits_[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (token % 64);
-    }
-    bool allows(TokenId token) override { return (bits_[static_cast<std::size_t>(token) / 64] >> (token % 64) & 1) != 0; }
-    std::span<const std::uint64_t> mask() override {
-        ++masks;
-        return bits_;
-    }
-    int masks = 0;
+    Allow(std::size_t vocabulary, std::initializer_list<TokenId> tokens) : MaskConstraint(mask_of(vocabulary, tokens)) {}
 
 private:
-    std::vector<std::uint64_t> bits_;
+    static std::vector<std::uint64_t> mask_of(std::size_t vocabulary, std::initializer_list<TokenId> tokens) {
+        std::vector<std::uint64_t> bits((vocabulary + 63) / 64);
+        for (const TokenId token : tokens) bits[static_cast<std::size_t>(token) / 64] |= std::uint64_t{1} << (token % 64);
+        return bits;
+    }
 };
 
 std::vector<float> random_logits(std::size_t size, std::uint32_t seed) {

@@ -2,6 +2,7 @@
 #include "../model/oracle.h"
 
 #include "decode/runner_row.h"
+#include "mask_constraint.h"
 
 #include <functional>
 #include <random>
@@ -83,19 +84,7 @@ private:
     compute::StepPlan plan_;
 };
 
-class Mask final : public Constraint {
-public:
-    explicit Mask(std::vector<std::uint64_t> bits) : bits_(std::move(bits)) {}
-    bool allows(TokenId token) override { return (bits_[static_cast<std::size_t>(token) / 64] >> (token % 64) & 1) != 0; }
-    std::span<const std::uint64_t> mask() override {
-        ++masks;
-        return bits_;
-    }
-    int masks = 0;
-
-private:
-    std::vector<std::uint64_t> bits_;
-};
+using Mask = MaskConstraint;
 
 std::vector<SamplingParams> all_params() {
     std::vector<SamplingParams> all;

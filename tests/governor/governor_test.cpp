@@ -59,6 +59,8 @@ struct Text {
     }
 };
 
+constexpr Stretch easy{200, 0.92, 0.88}, hard{200, 0.5, 0.45};
+
 class Governor : public ::testing::Test {
 protected:
     void start(const Costs& costs, double noise = 0) {
@@ -117,6 +119,18 @@ protected:
     std::size_t runs() const { return draft_.runs; }
     const Speculator& speculator() const { return *speculator_; }
 
+    // Over so many texts that are hard to guess, and as many easy ones between them.
+    void expect_no_loss_and_a_gain(std::uint32_t first, int texts) {
+        double of_hard = 0, of_easy = 0;
+        for (int i = 0; i < texts; ++i) {
+            const std::uint32_t seed = first + 2 * static_cast<std::uint32_t>(i);
+            of_hard += gain(Text({hard}, seed)) / texts;
+            of_easy += gain(Text({easy}, seed + 1)) / texts;
+        }
+        EXPECT_GT(of_hard, 0.97);
+        EXPECT_GT(of_easy, 1.25);
+    }
+
 private:
     void add(const Text& text, std::size_t at) {
         speculator_->add(0, text.tokens[at], speculator_->wants_sureness() ? text.sureness[at] : DraftWorth::unknown);
@@ -128,8 +142,6 @@ private:
     model::DraftRunner draft_{runner_};
     std::optional<Speculator> speculator_;
 };
-
-constexpr Stretch easy{200, 0.92, 0.88}, hard{200, 0.5, 0.45};
 
 TEST_F(Governor, UsesADraftThatPaysFromTheFirstTokensOn) {
     double sum = 0;
@@ -227,13 +239,7 @@ TEST_F(Governor, ABusyStartIsForgotten) {
     be_busy(10); // the start has not the time to measure large steps then
     start(on_a_cpu);
     be_busy(1);
-    double of_hard = 0, of_easy = 0;
-    for (std::uint32_t seed = 0; seed < 12; seed += 2) {
-        of_hard += gain(Text({hard}, seed)) / 6;
-        of_easy += gain(Text({easy}, seed + 1)) / 6;
-    }
-    EXPECT_GT(of_hard, 0.97);
-    EXPECT_GT(of_easy, 1.25);
+    expect_no_loss_and_a_gain(0, 6);
     EXPECT_GT(gain(repeated(1)), 1.5);
 }
 
@@ -248,25 +254,13 @@ TEST_F(Governor, TimesWhenTheMachineWasBusyAreForgotten) {
         gain(repeated(seed));
     }
     be_busy(1);
-    double of_hard = 0, of_easy = 0;
-    for (std::uint32_t seed = 10; seed < 22; seed += 2) {
-        of_hard += gain(Text({hard}, seed)) / 6;
-        of_easy += gain(Text({easy}, seed + 1)) / 6;
-    }
-    EXPECT_GT(of_hard, 0.97);
-    EXPECT_GT(of_easy, 1.25);
+    expect_no_loss_and_a_gain(10, 6);
     EXPECT_GT(gain(repeated(3)), 0.9 * before);
 }
 
 TEST_F(Governor, IsNotMisledByAClockThatTrembles) {
     start(on_a_cpu, 0.15);
-    double of_hard = 0, of_easy = 0;
-    for (std::uint32_t seed = 0; seed < 24; seed += 2) {
-        of_hard += gain(Text({hard}, seed)) / 12;
-        of_easy += gain(Text({easy}, seed + 1)) / 12;
-    }
-    EXPECT_GT(of_hard, 0.97);
-    EXPECT_GT(of_easy, 1.25);
+    expect_no_loss_and_a_gain(0, 12);
 }
 
 } // namespace
