@@ -77,8 +77,8 @@ cuda: packages
 	@command -v nvcc >/dev/null || { echo "error: nvcc (CUDA 12.8 or newer) is not on the PATH"; exit 69; }
 	@echo "==> building with CUDA ($(PRESET), $(JOBS) jobs)"
 	@cmake --preset $(PRESET) >/dev/null
-	@cmake --build $(BUILD) -j $(JOBS)
-	@echo "==> done: $(BUILD)/lucebox bench --device cuda"
+	@cmake --build $(BUILD) -j $(JOBS) --target lucebox
+	@echo "==> done: $(BUILD)/lucebox bench --device cuda (the tests: cmake --build $(BUILD))"
 
 # Every shape of speculation against plain decoding, at length, alone and four users at once. Takes many hours.
 test-speculation: build models
