@@ -79,7 +79,7 @@ protected:
     }
 
     static std::vector<SamplingParams> settings() {
-        std::vector<SamplingParams> all(5);
+        std::vector<SamplingParams> all(6);
         all[0].temperature = 0;
         all[1].temperature = 0;
         all[1].repetition_penalty = 1.2f;
@@ -91,6 +91,8 @@ protected:
         all[3].presence_penalty = 0.5f;
         all[4].temperature = 1.3f;
         all[4].min_p = 0.05f;
+        all[5].temperature = 0.7f; // a text of three words, so that there is something to look up whatever the model says
+        all[5].logit_bias = {{3, 100.0f}, {5, 100.0f}, {7, 100.0f}};
         return all;
     }
 };
