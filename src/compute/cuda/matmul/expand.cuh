@@ -30,6 +30,12 @@ struct GlobalPart { // weights do not change: the read-only path
     }
 };
 
+#ifdef MULHI
+static __constant__ std::uint32_t byte_right = 1u << 24;
+#define SHIFT8(x) __umulhi(x, byte_right)
+#else
+#define SHIFT8(x) ((x) >> 8)
+#endif
 namespace bits {
 
 __device__ __forceinline__ std::uint32_t word(const uint4& v, int i) {
@@ -72,11 +78,19 @@ __device__ __forceinline__ std::uint32_t scale_numbers(std::uint32_t code, std::
 __device__ __forceinline__ std::uint32_t take(std::uint32_t value, int by, std::uint32_t mask) {
     return (by >= 0 ? value >> by : value << -by) & mask;
 }
+__device__ __forceinline__ std::uint32_t take_all(std::uint32_t value, int by) {
+    return by >= 0 ? value >> by : value << -by;
+}
+__device__ __forceinline__ std::uint32_t lop_and_or(std::uint32_t value, std::uint32_t mask, std::uint32_t with) {
+    std::uint32_t out;
+    asm("lop3.b32 %0, %1, %2, %3, 0xf8;" : "=r"(out) : "r"(value), "r"(mask), "r"(with));
+    return out;
+}
 __device__ __forceinline__ std::uint32_t low_twice(std::uint32_t v) {
-    return __byte_perm(v, v, 0x1010);
+    return raw(__low2half2(pair(v)));
 }
 __device__ __forceinline__ std::uint32_t high_twice(std::uint32_t v) {
-    return __byte_perm(v, v, 0x3232);
+    return raw(__high2half2(pair(v)));
 }
 // The two bytes of a u16 as two u16.
 __device__ __forceinline__ std::uint32_t spread(std::uint32_t v) {
@@ -135,8 +149,8 @@ __device__ __forceinline__ void block_codes(Part part, int block, int lane, std:
             }
         }
     } else {
-        std::uint32_t fifth = 0; // bit 4 s + j of each half: the highest bit of pair (s, j)
-        uint2 twos{};            // word s / 2, bits 2 (4 (s % 2) + j) of each half: the two bits of pair (s, j)
+        std::uint32_t fifth = 0; // one_bit_at: the highest bit of pair (s, j)
+        uint2 twos{};            // word s / 2, two_bits_at: the two bits of pair (s, j)
         uint4 nibbles{};
         if constexpr (layout.bits1 >= 0)
             fifth = part.template get<std::uint32_t>(layout.bits1 + (lane * (unit_inputs(form) / 64) + block) * 4);
@@ -147,11 +161,11 @@ __device__ __forceinline__ void block_codes(Part part, int block, int lane, std:
         for (int s = 0; s < 4; ++s)
 #pragma unroll
             for (int j = 0; j < 4; ++j) {
-                const int at1 = 4 * s + j, at2 = 2 * (4 * (s % 2) + j);
+                const int at1 = one_bit_at(form, s, j), at2 = two_bits_at(form, s, j);
                 std::uint32_t v;
                 if constexpr (layout.bits4 >=
                               0) { // pair j is nibble j of each half; odd ones, of output g + 8, stay four bits up
-                    const std::uint32_t w = j < 2 ? word(nibbles, s) : word(nibbles, s) >> 8;
+                    const std::uint32_t w = j < 2 ? word(nibbles, s) : SHIFT8(word(nibbles, s));
                     const int up = j % 2 ? 4 : 0;
                     v = w & (0x000f000fu << up);
                     if constexpr (layout.bits1 >= 0) v |= take(fifth, at1 - 4 - up, 0x00100010u << up);
@@ -231,9 +245,10 @@ struct Scales {
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
                 const int i = (block / 2) * 2 + r;
-                const std::uint32_t six = take(low.x, 4 * i, 0x000f000f) | take(high, 2 * i - 4, 0x00300030);
-                const std::uint32_t both_of =
-                    raw(__hmul2(pair(numbers(six, scale_magic, min_magic, 0)), pair(r ? e : d)));
+                std::uint32_t six = lop_and_or(take_all(low.x, 4 * i), 0x000f000f, halves(scale_magic, min_magic));
+                six = lop_and_or(take_all(high, 2 * i - 4), 0x00300030, six);
+                const std::uint32_t less = halves(sign_bit | scale_magic, sign_bit | min_magic);
+                const std::uint32_t both_of = raw(__hmul2(__hadd2(pair(six), pair(less)), pair(r ? e : d)));
                 scale[r] = low_twice(both_of), min[r] = high_twice(both_of);
             }
         } else if constexpr (form == Form::q4_1 || form == Form::q5_1) {

@@ -126,6 +126,17 @@ LUCEBOX_HOST_DEVICE constexpr PartLayout part_layout(Form form) {
     return {};
 }
 
+// Where in each half of their word the planes of one and of two bits have those of pair j of step s (of the word's two steps, for
+// two bits). Beside codes of four bits, the pairs of outputs g and g + 8 lie four bits apart, as their codes do: one shift brings both
+// to their codes.
+LUCEBOX_HOST_DEVICE constexpr int one_bit_at(Form form, int s, int j) {
+    const int pairs = 2 * s + j / 2;
+    return part_layout(form).bits4 >= 0 ? pairs % 4 + 8 * (pairs / 4) + 4 * (j % 2) : 4 * s + j;
+}
+LUCEBOX_HOST_DEVICE constexpr int two_bits_at(Form form, int s, int j) {
+    return part_layout(form).bits4 >= 0 ? 8 * (s % 2) + 2 * (j / 2) + 4 * (j % 2) : 2 * (4 * (s % 2) + j);
+}
+
 LUCEBOX_HOST_DEVICE constexpr bool packable(gguf::TensorType type, Form* form) {
     using gguf::TensorType;
     switch (type) {

@@ -109,8 +109,8 @@ __global__ void pack(Bytes raw, Shape shape, Floats type, std::byte* packed) {
                     const bool table = form == Form::iq4_nl || form == Form::iq4_xs;
                     nibbles |= (c & 15) << (table ? 8 * j + 4 * e : 4 * j + 16 * e);
                     bytes[j / 2] |= c << (16 * (j % 2) + 8 * e);
-                    fifth |= (form == Form::q3_k ? c >> 2 : c >> 4) << (4 * step + j + 16 * e);
-                    twos[step / 2] |= ((layout.bits4 >= 0 ? c >> 4 : c) & 3) << (2 * (4 * (step % 2) + j) + 16 * e);
+                    fifth |= (form == Form::q3_k ? c >> 2 : c >> 4) << (one_bit_at(form, step, j) + 16 * e);
+                    twos[step / 2] |= ((layout.bits4 >= 0 ? c >> 4 : c) & 3) << (two_bits_at(form, step, j) + 16 * e);
                 }
             if (layout.bits4 >= 0) at32(layout.bits4 + (block * 32 + lane) * 16 + step * 4) = nibbles;
             if (layout.bytes >= 0)
@@ -209,11 +209,11 @@ __device__ float weight_at(const std::byte* packed, int units, int output, int k
             part[layout.bytes + ((block * 2 + step / 2) * 32 + lane) * 16 + (step % 2) * 8 + j * 2 + e]);
     if (layout.bits2 >= 0)
         code |= (at32(layout.bits2 + ((block / 2) * 32 + lane) * 16 + (block % 2) * 8 + step / 2 * 4) >>
-                     (2 * (4 * (step % 2) + j) + 16 * e) &
+                     (two_bits_at(form, step, j) + 16 * e) &
                  3)
                 << (layout.bits4 >= 0 ? 4 : 0);
     if (layout.bits1 >= 0)
-        code |= (at32(layout.bits1 + (lane * blocks + block) * 4) >> (4 * step + j + 16 * e) & 1)
+        code |= (at32(layout.bits1 + (lane * blocks + block) * 4) >> (one_bit_at(form, step, j) + 16 * e) & 1)
                 << (form == Form::q3_k ? 2 : 4);
     constexpr int iq4[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
     constexpr int offset = form == Form::q4_0   ? 8
