@@ -93,7 +93,8 @@ Result<std::size_t> longest(const Options& options) {
     if (!contexts.empty()) most = std::max(most, contexts.back());
     most += decode * (repetitions + 1) * (1 + contexts.size());
     if (!prompts.empty()) most = std::max(most, prompts.back());
-    return most;
+    LUCEBOX_TRY(const auto rows, numbers(options, "rows"));
+    return rows.empty() ? most : std::max(most, rows.back());
 }
 
 void print(const Figures& figures, const Bench& bench, double rate) {
