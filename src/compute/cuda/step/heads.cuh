@@ -20,18 +20,19 @@ using delta::Params;
 
 // What a head keeps in the memory of the stages, which is nobody's while no product runs.
 struct HeadMemory {
-    static constexpr int batch = 8; // rows at a time
+    static constexpr int batch = 8; // rows that are prepared at a time
     static constexpr int per_tap = 3 * head_dim;
 
     StepSequence sequence;
     signed char parent[most_rows];
     alignas(16) float weight[delta::max_taps][per_tap]; // of the convolution, newest tap first: q, k, v
-    alignas(16) float k[batch][head_dim], q[batch][head_dim], v[batch][head_dim], out[batch][head_dim];
+    alignas(16) float k[batch][head_dim], q[batch][head_dim], v[batch][head_dim];
     alignas(16) float gate[batch][4]; // decay, write strength, k . q
     alignas(16) float norm[head_dim];
     float a, dt_bias;
+    alignas(16) float out[most_head_rows][head_dim]; // of all rows: they are gated at the end. As many as the step has have room
 };
-static_assert(sizeof(HeadMemory) <= head_memory_bytes);
+static_assert(sizeof(HeadMemory) <= head_memory_bytes(most_head_rows));
 
 // Of a head's state, a lane's two columns: keys 32 r + 4 (lane / 4) + j.
 struct HeadColumns {
@@ -88,7 +89,7 @@ public:
             prepare<false>(first, count);
             sync_consumers();
             for (int i = 0; i < count; ++i)
-                advance<false>(i, true);
+                advance<false>(i, true, nullptr);
         }
         columns_.store(state);
     }
@@ -105,18 +106,19 @@ public:
             if (first == 0 && !s.path && s.base_save != no_slot) columns_.store(saved(s.base_save));
             for (int i = 0; i < count; ++i) {
                 if (s.path) {
-                    advance<true>(i, true);
+                    advance<true>(i, true, at_.out[first + i]);
                 } else {
                     const WalkStop stop = s.walk[first + i];
                     if (stop.load != no_slot) columns_.load(saved(stop.load));
-                    advance<true>(i, !stop.leaf);
+                    advance<true>(i, !stop.leaf, at_.out[first + i]);
                     if (stop.save != no_slot) columns_.store(saved(stop.save));
                 }
             }
-            if (heads_.qkv_ready && warp_ == consumer_warps - 1) wait_for_count(heads_.z_ready + head_, heads_.rows);
-            sync_consumers();
-            finish(first, count);
         }
+        if (heads_.qkv_ready && warp_ == consumer_warps - 1) wait_for_count(heads_.z_ready + head_, heads_.rows);
+        sync_consumers();
+        for (int index = warp_; index < s.rows; index += consumer_warps)
+            finish(index);
         sync_consumers();
         if (own_thread() == 0) ptx::add_release(r_.ready + head_, 1);
         if (s.commit_now && s.rows > 0) columns_.store(state);
@@ -167,28 +169,30 @@ private:
             at_.weight[back][thread] = back < p_.taps ? __ldg(p_.conv_weight + channel * p_.taps + p_.taps - 1 - back) : 0.0f;
     }
 
-    // Of a batch: q and k of each row, v, and the gates, each by a warp, which waits for no more than it reads: what
-    // hundreds of warps look at is written late.
+    // Of a batch: q and k of each row and v, each by a warp, and all gates by one. Before the first, each waits for no more than it
+    // reads: what hundreds of warps look at is written late.
     template <bool live>
     __device__ __forceinline__ void prepare(int first, int count) {
-        for (int task = warp_; task < 3 * count; task += consumer_warps) {
+        const bool waits = live && first == 0 && heads_.qkv_ready;
+        for (int task = warp_; task <= 2 * count; task += consumer_warps) {
             const int i = task % count, kind = task / count;
             if (kind == 2) {
-                if (live) wait_for_pieces(heads_.alpha_ready + head_ / piece_outputs, heads_.beta_ready + head_ / piece_outputs);
-                make_gates<live>(first, i);
+                if (waits) wait_for_pieces(heads_.alpha_ready + head_ / piece_outputs, heads_.beta_ready + head_ / piece_outputs);
+                make_gates<live>(first, count);
             } else {
-                if (live && kind == 0)
-                    wait_for_pieces(heads_.qkv_ready + key_head_, heads_.qkv_ready + p_.key_heads + key_head_);
-                else if (live)
-                    wait_for_pieces(heads_.qkv_ready + 2 * p_.key_heads + head_);
+                if (waits) {
+                    const std::uint32_t* const v = heads_.qkv_ready + 2 * p_.key_heads + head_;
+                    wait_for_pieces(kind == 0 ? heads_.qkv_ready + key_head_ : v, kind == 0 ? heads_.qkv_ready + p_.key_heads + key_head_ : v);
+                }
                 convolve<live>(first, i, kind == 0);
             }
         }
     }
 
-    template <class... Counts>
-    __device__ __forceinline__ void wait_for_pieces(Counts... counts) const {
-        if (heads_.qkv_ready) (wait_for_count(counts, heads_.rows), ...);
+    // Two counts, looked at together.
+    __device__ __forceinline__ void wait_for_pieces(const std::uint32_t* first, const std::uint32_t* second) const {
+        wait_for_count(lane_ == 0 ? first : second, heads_.rows);
+        __syncwarp();
     }
 
     template <bool live>
@@ -223,8 +227,12 @@ private:
         *reinterpret_cast<float4*>(&at_.k[i][quad]) = delta::scaled(k, k_factor);
         if (lane_ == 0) at_.gate[i][2] = __fmul_rn(kq, __fmul_rn(q_factor, k_factor));
     }
+    // A row by a lane.
     template <bool live>
-    __device__ __forceinline__ void make_gates(int first, int i) {
+    __device__ __forceinline__ void make_gates(int first, int count) {
+        static_assert(HeadMemory::batch <= 32);
+        const int i = lane_;
+        if (i >= count) return;
         const StepSequence& s = at_.sequence;
         const float *alpha, *beta;
         if (live) {
@@ -234,8 +242,7 @@ private:
             alpha = p_.slot_scratch(s.slot) + s.pending[first + i] * p_.scratch_width() + p_.channels + head_;
             beta = alpha + p_.value_heads;
         }
-        if (lane_ == 0)
-            *reinterpret_cast<float2*>(&at_.gate[i][0]) = delta::gates(__ldcg(alpha), __ldcg(beta), at_.a, at_.dt_bias);
+        *reinterpret_cast<float2*>(&at_.gate[i][0]) = delta::gates(__ldcg(alpha), __ldcg(beta), at_.a, at_.dt_bias);
     }
 
     __device__ __forceinline__ void load_keys(float4 (&to)[4], const float* from) const {
@@ -243,9 +250,9 @@ private:
         for (int r = 0; r < 4; ++r)
             to[r] = *reinterpret_cast<const float4*>(from + r * 32 + lane_ / 4 * 4);
     }
-    // Row i of the batch. Its outputs if `wanted`; the state behind it if `keep`.
+    // Row i of the batch. Its outputs [head_dim] if `wanted`; the state behind it if `keep`.
     template <bool wanted>
-    __device__ __forceinline__ void advance(int i, bool keep) {
+    __device__ __forceinline__ void advance(int i, bool keep, float* out) {
         constexpr int sums = wanted ? 2 * HeadColumns::count : HeadColumns::count; // a column's: what is read, the answer
         // Or the compiler expects a divided warp, and has each shuffle wait for the one before.
         __syncwarp();
@@ -277,16 +284,17 @@ private:
             const int column = (warp_ + c * consumer_warps) * 4 + lane_ % 4;
             const float e = __fmul_rn(gate.y, __fmaf_rn(-gate.x, sum[c], at_.v[i][column]));
             if (keep) delta::column_update(columns_.at[c], k, gate.x, e);
-            if (wanted && lane_ < 4) at_.out[i][column] = __fmaf_rn(gate.z, e, __fmul_rn(gate.x, sum[sums - HeadColumns::count + c]));
+            if (wanted && lane_ < 4) out[column] = __fmaf_rn(gate.z, e, __fmul_rn(gate.x, sum[sums - HeadColumns::count + c]));
         }
     }
 
-    // Norm and gate of a batch, a row by a warp. Squares are added in the order of delta_net/step.cuh: quads of 16
+    // Norm and gate of a row, by a warp. Squares are added in the order of delta_net/step.cuh: quads of 16
     // columns, then these parts.
-    __device__ __forceinline__ void finish(int first, int count) const {
-        if (warp_ >= count) return;
+    __device__ __forceinline__ void finish(int index) const {
         const int quad = lane_ * 4;
-        const float4 x = *reinterpret_cast<const float4*>(&at_.out[warp_][quad]);
+        const std::size_t row = row_in_step(index);
+        const float4 z = load4(p_.z + row * static_cast<std::size_t>(p_.z_stride) + head_ * head_dim + quad);
+        const float4 x = *reinterpret_cast<const float4*>(&at_.out[index][quad]);
         const float squares = delta::dot(x, x);
         float part = 0, sum = 0;
 #pragma unroll
@@ -296,8 +304,6 @@ private:
         for (int i = 0; i < 8; ++i)
             sum = __fadd_rn(sum, __shfl_sync(~0u, part, 4 * i));
         const float factor = __frsqrt_rn(__fmaf_rn(sum, 1.0f / static_cast<float>(head_dim), p_.epsilon));
-        const std::size_t row = row_in_step(first + warp_);
-        const float4 z = load4(p_.z + row * static_cast<std::size_t>(p_.z_stride) + head_ * head_dim + quad);
         delta::write_result(p_, row, head_ * head_dim + quad,
                             delta::gated_norm(x, factor, at_.norm + quad, z));
     }

@@ -14,12 +14,15 @@ inline constexpr int copier_registers = 32, consumer_registers = 112;
 static_assert(consumers * consumer_registers + 128 * copier_registers <= threads * 96);
 inline constexpr int most_slots = 8, most_stages = 8;
 inline constexpr int pieces_of_warp = 4;  // a block alone keeps 8192 outputs
-inline constexpr int head_memory_bytes = 28 * 1024; // of the stages', that a DeltaNet head needs
 static_assert(piece_outputs * pieces_of_warp * consumer_warps >= most_norm_width);
 
 // Bytes of activations of a unit of 256 inputs, for n rows.
 LUCEBOX_HOST_DEVICE constexpr int stage_bytes(int n) {
     return n * 512;
+}
+// Of the stages' memory, what a DeltaNet head needs in a step of so many rows.
+LUCEBOX_HOST_DEVICE constexpr int head_memory_bytes(int rows) {
+    return 24 * 1024 + rows * head_dim * static_cast<int>(sizeof(float));
 }
 LUCEBOX_HOST_DEVICE constexpr bool streamed(Form form) {
     return form != Form::f32;

@@ -265,7 +265,7 @@ void StepKernel::launch(StepSegment& segment) const {
     // Heads need the stages' memory, and slots there are enough.
     const bool heads = std::ranges::any_of(std::span(segment.record).first(static_cast<std::size_t>(segment.count)),
                                            [](const Record& record) { return record.work == Work::heads || record.work == Work::replay; });
-    while (heads && segment.stages * step::stage_bytes(widths[width]) < step::head_memory_bytes) {
+    while (heads && segment.stages * step::stage_bytes(widths[width]) < step::head_memory_bytes(static_cast<int>(segment.rows))) {
         ++segment.stages;
         while (segment.slots > 1 && bytes(segment.slots) > room)
             --segment.slots;
