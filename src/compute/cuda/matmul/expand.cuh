@@ -30,12 +30,6 @@ struct GlobalPart { // weights do not change: the read-only path
     }
 };
 
-#ifdef MULHI
-static __constant__ std::uint32_t byte_right = 1u << 24;
-#define SHIFT8(x) __umulhi(x, byte_right)
-#else
-#define SHIFT8(x) ((x) >> 8)
-#endif
 namespace bits {
 
 __device__ __forceinline__ std::uint32_t word(const uint4& v, int i) {
@@ -74,18 +68,23 @@ __device__ __forceinline__ std::uint32_t numbers(std::uint32_t code, std::uint32
 __device__ __forceinline__ std::uint32_t scale_numbers(std::uint32_t code, std::uint32_t offset) {
     return numbers(code, scale_magic, scale_magic, offset);
 }
-// Moves the bits of `mask` from `by` places to the left of where the mask has them; by < 0: from the right.
-__device__ __forceinline__ std::uint32_t take(std::uint32_t value, int by, std::uint32_t mask) {
-    return (by >= 0 ? value >> by : value << -by) & mask;
-}
-__device__ __forceinline__ std::uint32_t take_all(std::uint32_t value, int by) {
+// Moved to the right, or to the left where `by` is negative.
+__device__ __forceinline__ std::uint32_t moved(std::uint32_t value, int by) {
     return by >= 0 ? value >> by : value << -by;
 }
-__device__ __forceinline__ std::uint32_t lop_and_or(std::uint32_t value, std::uint32_t mask, std::uint32_t with) {
+// The bits of `mask`, moved there.
+__device__ __forceinline__ std::uint32_t take(std::uint32_t value, int by, std::uint32_t mask) {
+    return moved(value, by) & mask;
+}
+// (value & mask) | with, as one instruction: the compiler would fold constants into two.
+__device__ __forceinline__ std::uint32_t masked_or(std::uint32_t value, std::uint32_t mask, std::uint32_t with) {
     std::uint32_t out;
-    asm("lop3.b32 %0, %1, %2, %3, 0xf8;" : "=r"(out) : "r"(value), "r"(mask), "r"(with));
+    asm("lop3.b32 %0, %1, %2, %3, 0xf8;"
+        : "=r"(out)
+        : "r"(value), "r"(mask), "r"(with));
     return out;
 }
+// In the form that the compiler makes no copies for: a multiplication can read either half twice.
 __device__ __forceinline__ std::uint32_t low_twice(std::uint32_t v) {
     return raw(__low2half2(pair(v)));
 }
@@ -165,7 +164,7 @@ __device__ __forceinline__ void block_codes(Part part, int block, int lane, std:
                 std::uint32_t v;
                 if constexpr (layout.bits4 >=
                               0) { // pair j is nibble j of each half; odd ones, of output g + 8, stay four bits up
-                    const std::uint32_t w = j < 2 ? word(nibbles, s) : SHIFT8(word(nibbles, s));
+                    const std::uint32_t w = j < 2 ? word(nibbles, s) : word(nibbles, s) >> 8;
                     const int up = j % 2 ? 4 : 0;
                     v = w & (0x000f000fu << up);
                     if constexpr (layout.bits1 >= 0) v |= take(fifth, at1 - 4 - up, 0x00100010u << up);
@@ -245,8 +244,8 @@ struct Scales {
 #pragma unroll
             for (int r = 0; r < 2; ++r) {
                 const int i = (block / 2) * 2 + r;
-                std::uint32_t six = lop_and_or(take_all(low.x, 4 * i), 0x000f000f, halves(scale_magic, min_magic));
-                six = lop_and_or(take_all(high, 2 * i - 4), 0x00300030, six);
+                std::uint32_t six = masked_or(moved(low.x, 4 * i), 0x000f000f, halves(scale_magic, min_magic));
+                six = masked_or(moved(high, 2 * i - 4), 0x00300030, six);
                 const std::uint32_t less = halves(sign_bit | scale_magic, sign_bit | min_magic);
                 const std::uint32_t both_of = raw(__hmul2(__hadd2(pair(six), pair(less)), pair(r ? e : d)));
                 scale[r] = low_twice(both_of), min[r] = high_twice(both_of);

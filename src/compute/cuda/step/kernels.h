@@ -13,7 +13,7 @@ inline constexpr int threads =
 inline constexpr int copier_registers = 32, consumer_registers = 112;
 static_assert(consumers * consumer_registers + 128 * copier_registers <= threads * 96);
 inline constexpr int most_slots = 8, most_stages = 8;
-inline constexpr int pieces_of_warp = 4;  // a block alone keeps 8192 outputs
+inline constexpr int pieces_of_warp = 4; // a block alone keeps 8192 outputs
 static_assert(piece_outputs * pieces_of_warp * consumer_warps >= most_norm_width);
 
 // Bytes of activations of a unit of 256 inputs, for n rows.
