@@ -324,9 +324,21 @@ TEST_F(InfoApi, OtherPathsAnswerInOpenAisShapeToo) {
     EXPECT_EQ(wrong_method.status, 405);
     EXPECT_THAT(wrong_method.header("allow"), HasSubstr("POST"));
     EXPECT_TRUE(json(wrong_method)["error"].contains("message"));
-    for (const char* path : {"/v1/rerank", "/v1/messages/batches"})
-        EXPECT_EQ(post(path, "{}").status, 501) << path;
+}
+
+TEST_F(InfoApi, WhatIsKnownElsewhereIsNotServedAndNotWorthAnotherTry) {
+    start();
+    for (const char* path : {"/v1/rerank", "/v1/messages/batches", "/v1/messages/batches/msgbatch_1/cancel", "/v1/responses/resp_1/cancel", "/v1/files",
+                             "/v1/images/edits", "/v1/audio/translations", "/v1/threads/thread_1/runs"}) {
+        const auto refused = post(path, "{}");
+        EXPECT_EQ(refused.status, 501) << path;
+        EXPECT_EQ(refused.header("x-should-retry"), "false");
+        EXPECT_EQ(json(refused).contains("request_id"), std::string_view(path).starts_with("/v1/messages")) << path; // in the route's own dialect
+    }
     EXPECT_EQ(json(get("/slots"))["error"]["code"], "not_implemented");
+    EXPECT_EQ(get("/v1/responses/resp_1").status, 501);
+    const auto props = json(get("/props"));
+    EXPECT_THAT(props["api"]["endpoints"], testing::Not(testing::Contains(HasSubstr("/v1/files"))));
 }
 
 } // namespace

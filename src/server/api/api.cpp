@@ -136,7 +136,7 @@ Api::~Api() {
 
 void Api::add_routes(Router& router) {
     const AddRoute add = [&](std::string_view method, std::string_view pattern, Handler handler, RouteOptions options) {
-        state_->endpoints.push_back(fmt::format("{} {}", method, pattern));
+        if (options.served) state_->endpoints.push_back(fmt::format("{} {}", method, pattern));
         router.add(method, pattern, std::move(handler), options);
     };
     add_info_routes(add, state_);

@@ -115,6 +115,8 @@ ErrorBody error_in_dialect(const TransportError& error) {
 Headers error_headers(const ApiError& error) {
     Headers headers{{"Content-Type", "application/json"}};
     if (error.retry_after > 0) headers.emplace_back("Retry-After", std::to_string(error.retry_after));
+    // OpenAI's and Anthropic's clients would try again after any 5xx.
+    if (error.status == 501) headers.emplace_back("x-should-retry", "false");
     return headers;
 }
 

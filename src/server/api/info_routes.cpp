@@ -172,7 +172,14 @@ Json status_of(const Api::State& state) {
     return json;
 }
 
-// Known elsewhere, not built here: a client learns more from this than from "not found".
+// Known elsewhere, not built here, with whatever lies below: a client learns more from this than from "not found".
+constexpr std::string_view kNotServed[] = {
+    "/v1/responses/{id*}", "/v1/chat/completions/{id*}", "/v1/conversations", "/v1/assistants", "/v1/threads", "/v1/realtime", // what OpenAI stores
+    "/v1/files", "/v1/uploads", "/v1/batches", "/v1/fine_tuning/{what*}", "/v1/vector_stores", "/v1/containers", "/v1/evals",
+    "/v1/audio/{what*}", "/v1/images/{what*}", "/v1/videos", "/v1/moderations",
+    "/v1/messages/batches", "/v1/skills", "/v1/complete",                       // Anthropic
+    "/slots", "/infill", "/lora-adapters", "/rerank", "/v1/rerank", "/v1/score", "/v1/systemone"};
+
 void send_not_implemented(Responder& responder) {
     send_error(responder, {501, "invalid_request_error",
                            responder.request().method + " " + responder.request().path + " is not supported.", "",
@@ -214,10 +221,12 @@ void add_info_routes(const AddRoute& add, const StatePointer& state) {
     const auto refuse = [](const Request&, const std::shared_ptr<Responder>& responder) {
         send_not_implemented(*responder);
     };
-    add("GET", "/slots", refuse, {});
-    for (const char* path : {"/v1/rerank", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/images/generations",
-                             "/v1/moderations", "/v1/messages/batches"})
-        add("POST", path, refuse, {});
+    for (const std::string_view path : kNotServed) {
+        for (const char* method : {"GET", "POST", "DELETE"}) {
+            add(method, path, refuse, {.served = false});
+            if (!path.ends_with('}')) add(method, std::string(path) + "/{what*}", refuse, {.served = false});
+        }
+    }
 }
 
 } // namespace lucebox::server

@@ -19,7 +19,8 @@ namespace lucebox::server {
 using Handler = std::function<void(const Request&, std::shared_ptr<Responder>)>;
 
 struct RouteOptions {
-    bool open = false; // answers without an API key: health checks
+    bool open = false;  // answers without an API key: health checks
+    bool served = true; // false: only says that this is not served here
 };
 
 class Router {
