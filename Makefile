@@ -78,7 +78,7 @@ cuda: packages
 	@echo "==> building with CUDA ($(PRESET), $(JOBS) jobs)"
 	@cmake --preset $(PRESET) >/dev/null
 	@cmake --build $(BUILD) -j $(JOBS) --target lucebox
-	@echo "==> done: $(BUILD)/lucebox bench --device cuda (the tests: cmake --build $(BUILD))"
+	@echo "==> done: $(BUILD)/lucebox bench --device cuda (cmake --build $(BUILD) builds the tests, too)"
 
 # Every shape of speculation against plain decoding, at length, alone and four users at once. Takes many hours.
 test-speculation: build models
