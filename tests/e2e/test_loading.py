@@ -3,6 +3,7 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import tempfile
 import time
@@ -117,17 +118,18 @@ class Running(unittest.TestCase):
                 first = connection.recv(65536)
                 self.assertTrue(first.startswith(b"HTTP/1.1 200"))  # at admission, long before the first token
                 headers_after = time.monotonic() - start
-                # Meanwhile others are answered at once.
-                slowest = 0
-                while server.metric("lucebox_running") and slowest < 2:
+                # Meanwhile others are answered at once; the slowest tell of what else this machine does.
+                seconds = []
+                wait_until(lambda: server.metric("lucebox_running") or server.metric("lucebox_completion_tokens_total"))
+                while server.metric("lucebox_running"):
                     begin = time.monotonic()
                     self.assertEqual(server.get("/health")[0], 200)
-                    slowest = max(slowest, time.monotonic() - begin)
+                    seconds.append(time.monotonic() - begin)
                     time.sleep(0.05)
                 whole = first + read_all(connection)
                 took = time.monotonic() - start
             self.assertTrue(b"data: [DONE]" in whole, whole[-300:])
-            self.assertLess(slowest, 2)
+            self.assertLess(statistics.median(seconds), 0.2)
             self.assertLess(headers_after, 5)
             if took > 20:  # a fast machine finishes before the first heartbeat is due
                 self.assertIn(b"\n:", whole.replace(b"\r\n", b"\n"))
