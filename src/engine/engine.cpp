@@ -82,6 +82,7 @@ struct Engine::State {
 
     // Of the engine's thread alone.
     std::vector<std::unique_ptr<Generation>> running;
+    std::unordered_map<std::uint64_t, std::size_t> running_of; // how many of each client, for those who have the mutex only
     PromptCut cut;
     std::optional<PrefixCache> prefixes;
     decode::Sampler sampler;
@@ -100,6 +101,8 @@ struct Engine::State {
     Status choose(model::RunnerOptions& runner_options);
 
     void run();
+    std::size_t runs(std::uint64_t client) const; // with the mutex
+    Status place_for(std::uint64_t client) const; // with the mutex
     bool admit();
     void drop_cancelled();
     void step();
@@ -205,17 +208,26 @@ Status Engine::State::load(std::function<void(double)> progress) {
     return load_draft();
 }
 
+std::size_t Engine::State::runs(std::uint64_t client) const {
+    const auto at = running_of.find(client);
+    return at == running_of.end() ? 0 : at->second;
+}
+
+Status Engine::State::place_for(std::uint64_t client) const {
+    std::size_t taken = 0;
+    for (const auto& [whose, count] : running_of) taken += count;
+    return waiting.check(client, options.sequences - taken, [this](std::uint64_t whose) { return runs(whose); });
+}
+
 // Waits for work; moves waiting requests into free sequences. False when the engine stops.
 bool Engine::State::admit() {
     std::unique_lock lock(mutex);
     wake.wait(lock, [&] { return stopping || !running.empty() || !waiting.empty(); });
     if (stopping) return false;
-    const auto running_of = [&](std::uint64_t client) {
-        return static_cast<std::size_t>(std::ranges::count_if(running, [&](const auto& generation) { return generation->client() == client; }));
-    };
     while (running.size() < options.sequences) {
-        auto next = waiting.pop(running_of);
+        auto next = waiting.pop([this](std::uint64_t client) { return runs(client); });
         if (!next) break;
+        ++running_of[(*next)->client()];
         running.push_back(std::move(*next));
         lock.unlock();
         const auto [sequence, kept] = prefixes->claim(running.back()->reusable_prompt());
@@ -317,6 +329,7 @@ void Engine::State::retire() {
             const std::size_t held = runner->length(generation->sequence());
             prefixes->rest(generation->sequence(), generation->tokens().first(generation->keepable(cut, held)));
         }
+        if (--running_of[generation->client()] == 0) running_of.erase(generation->client());
         if (!generation->embeds()) (generation->kept() > 0 ? stats.prefix_hits : stats.prefix_misses) += 1;
         stats.prefix_tokens += generation->kept();
         switch (generation->reason()) {
@@ -418,7 +431,7 @@ Result<RequestId> Engine::submit(Request request, OnEvent on_event) {
             ++state.stats.requests_refused;
             return *state.failure;
         }
-        const Status place = state.stopping ? Status(Error{ErrorKind::unavailable, "the server is shutting down"}) : state.waiting.check(client);
+        const Status place = state.stopping ? Status(Error{ErrorKind::unavailable, "the server is shutting down"}) : state.place_for(client);
         if (!place) {
             ++state.stats.requests_refused;
             return place.error();

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -27,6 +28,7 @@ template <class T>
 class WaitingLine {
 public:
     using Clock = std::chrono::steady_clock;
+    using Running = std::function<std::size_t(std::uint64_t client)>; // how many of it run now
     static constexpr std::chrono::seconds background_patience{15}; // then it counts as any other
 
     explicit WaitingLine(const LineLimits& limits = {}) : limits_(limits) {}
@@ -34,11 +36,28 @@ public:
     std::size_t size() const { return line_.size(); }
     bool empty() const { return line_.empty(); }
 
-    Status check(std::uint64_t client) const {
-        if (line_.size() >= limits_.all)
+    // Whether one more of this client may come. Whoever only has yet to be fetched, because sequences are free, does not count
+    // as waiting. `free`: sequences that nobody has.
+    Status check(std::uint64_t client, std::size_t free = 0, const Running& running = nobody_runs) const {
+        std::unordered_map<std::uint64_t, std::size_t> room; // what may run of each client besides what does
+        const auto runs_at_once = [&](std::uint64_t whose) {
+            if (free == 0) return false;
+            const auto [at, is_new] = room.try_emplace(whose, limits_.running);
+            if (is_new) at->second -= std::min(at->second, running(whose));
+            if (at->second == 0) return false;
+            --at->second;
+            --free;
+            return true;
+        };
+        std::size_t waiting = 0, mine = 0;
+        for (const Entry& entry : line_) {
+            if (runs_at_once(entry.client)) continue;
+            ++waiting;
+            mine += entry.client == client;
+        }
+        if (runs_at_once(client)) return Ok{};
+        if (waiting >= limits_.all)
             return Error{ErrorKind::unavailable, "All sequences are busy and the queue is full", "try again in a moment, or raise --queue"};
-        std::size_t mine = 0;
-        for (const Entry& entry : line_) mine += entry.client == client;
         if (mine >= limits_.of_client)
             return Error{ErrorKind::unavailable, "As many requests of this client wait already as may", "try again in a moment, or raise --client-queue"};
         return Ok{};
@@ -48,8 +67,8 @@ public:
         line_.push_back({std::move(item), client, background, now});
     }
 
-    // Whose turn it is; nothing if nobody may run. `running(client)`: how many of it run now.
-    std::optional<T> pop(const std::function<std::size_t(std::uint64_t client)>& running, Clock::time_point now = Clock::now()) {
+    // Whose turn it is; nothing if nobody may run.
+    std::optional<T> pop(const Running& running, Clock::time_point now = Clock::now()) {
         const Entry* best = nullptr;
         std::size_t best_running = 0;
         for (const Entry& entry : line_) {
@@ -81,6 +100,8 @@ public:
     }
 
 private:
+    static std::size_t nobody_runs(std::uint64_t) { return 0; }
+
     struct Entry {
         T item;
         std::uint64_t client = 0;

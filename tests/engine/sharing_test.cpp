@@ -244,6 +244,24 @@ TEST_F(Scheduling, WaitingRequestsCanBeCancelledAndUnknownOnesIgnored) {
     engine->cancel(id); // long gone
 }
 
+TEST_F(Scheduling, WithoutAQueueWhatFitsIsServed) {
+    load_with(2, 0);
+    for (int again = 0; again < 2; ++again) {
+        Gate gate;
+        Client first(gate.hook()), second;
+        submit(request(2), first);
+        submit(request(2), second); // before the first one runs, or behind it
+        gate.wait_until_reached();
+        const auto refused = engine->submit(request(2), [](Event&&) { ADD_FAILURE() << "an event of a refused request"; });
+        ASSERT_FALSE(refused);
+        EXPECT_EQ(refused.error().kind, ErrorKind::unavailable);
+        gate.open();
+        EXPECT_EQ(first.wait().generated_tokens, 2u);
+        EXPECT_EQ(second.wait().generated_tokens, 2u);
+        ASSERT_TRUE(eventually([&] { return engine->stats().running == 0; }));
+    }
+}
+
 TEST_F(Scheduling, AFullQueueRefusesAtOnce) {
     load_with(1, 2);
     Gate gate;

@@ -73,6 +73,25 @@ TEST_F(WaitingLineTest, OneClientRunsAndWaitsNoMoreThanTheLimits) {
     EXPECT_EQ(next(line), 1);
 }
 
+TEST_F(WaitingLineTest, WhoRunsAtOnceDoesNotWait) {
+    const auto runs = [this](std::uint64_t client) { return running[client]; };
+    Line line({1, 1, 2});
+    EXPECT_TRUE(line.check(1, 3, runs)); // 0: runs
+    line.push(0, 1, false);
+    EXPECT_TRUE(line.check(1, 3, runs)); // 1: runs
+    line.push(1, 1, false);
+    EXPECT_TRUE(line.check(1, 3, runs)); // 2: waits, since two of its client run
+    line.push(2, 1, false);
+    EXPECT_FALSE(line.check(1, 3, runs));
+    EXPECT_TRUE(line.check(2, 3, runs)); // another client has the third sequence
+    EXPECT_FALSE(line.check(2, 2, runs));
+    running[1] = 2;
+    EXPECT_FALSE(line.check(2, 0, runs));
+    Line none({0, SIZE_MAX, SIZE_MAX});
+    EXPECT_TRUE(none.check(1, 1, runs));
+    EXPECT_FALSE(none.check(1, 0, runs));
+}
+
 TEST_F(WaitingLineTest, TheWholeLineIsBounded) {
     Line line({1, SIZE_MAX, SIZE_MAX});
     line.push(0, 1, false);
