@@ -109,6 +109,21 @@ TEST_F(ResponsesApi, GoesOnFromAnAnswerThatWasStored) {
     EXPECT_EQ(json(refused)["error"]["code"], "previous_response_not_found");
 }
 
+TEST_F(ResponsesApi, AnAnswerIsFoundByTheKeyThatAskedForItAlone) {
+    says("first");
+    keys = {"one", "two"};
+    options.needs_key = true;
+    start();
+    const auto asks = [this](std::string_view key, const std::string& body) {
+        RawClient client(server->port());
+        return client.request(fmt::format("POST /v1/responses HTTP/1.1\r\nHost: localhost\r\nx-api-key: {}\r\nContent-Length: {}\r\n\r\n{}", key, body.size(), body));
+    };
+    const std::string id = json(asks("one", R"({"input":"one"})"))["id"];
+    const std::string more = R"({"input":"two","previous_response_id":")" + id + "\"}";
+    EXPECT_EQ(json(asks("two", more))["error"]["code"], "previous_response_not_found");
+    EXPECT_EQ(asks("one", more).status, 200);
+}
+
 TEST_F(ResponsesApi, TheStoreIsBounded) {
     ResponseStore store(2, 10'000);
     store.put("a", Json::array({"1"}));

@@ -46,7 +46,7 @@ struct ApiOptions {
     std::filesystem::path image_info = "/opt/lucebox-hub/IMAGE_INFO"; // three lines: commit, tag, time
     std::filesystem::path host_info = "/opt/lucebox-hub/HOST_INFO";   // JSON
     std::string host_facts;                                           // JSON, for where that file has none
-    bool needs_key = false;                                           // only reported
+    bool needs_key = false;                                           // reported; and stored answers are then their client's own
     bool logs_prompts = false;                                        // the access log holds what was asked
     std::size_t body_bytes = 0;                                       // only reported
 };

@@ -246,11 +246,16 @@ Json said(const Choice& choice) {
     return message;
 }
 
+// Where keys tell clients apart, one finds only its own answers.
+std::string name_in_store(const ApiOptions& options, const Request& request, const std::string& id) {
+    return options.needs_key ? fmt::format("{} {:x}", id, request.client) : id;
+}
+
 void responses(const StatePointer& state, const std::shared_ptr<Responder>& responder, const ReadyModel& model, const Json& body) {
     Json before;
     Fields fields(body);
     if (const auto previous = fields.string("previous_response_id")) {
-        auto kept = state->responses.get(*previous);
+        auto kept = state->responses.get(name_in_store(state->options, responder->request(), *previous));
         if (!kept) {
             ApiError error = bad_field("previous_response_id", fmt::format("Previous response with id '{}' not found: it was not stored, or is too old.", *previous));
             error.code = "previous_response_not_found";
@@ -272,10 +277,10 @@ void responses(const StatePointer& state, const std::shared_ptr<Responder>& resp
     extras.format.request.erase("input");
     extras.format.request["free_tools"] = input.free_tools;
     if (input.stores) {
-        extras.on_complete = [state, id = extras.id, conversation = std::move(input.conversation)](std::span<const Choice> choices) {
+        extras.on_complete = [state, name = name_in_store(state->options, responder->request(), extras.id), conversation = std::move(input.conversation)](std::span<const Choice> choices) {
             Json whole = conversation;
             whole.push_back(said(choices.front()));
-            state->responses.put(id, std::move(whole));
+            state->responses.put(name, std::move(whole));
         };
     }
     run_chat(state, responder, model, std::get<ChatRequest>(parsed), kResponses, std::move(extras));
