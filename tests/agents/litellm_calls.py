@@ -52,7 +52,7 @@ def main():
             check(model + " thought", (thought.reasoning_content, thought.content), ("Hm.", TEXT))
             try:
                 litellm.completion(messages=user("long " * 20000), **settings)
-                sys.exit(f"FAILED: litellm, {model}: too long a prompt was taken")
+                sys.exit(f"FAILED: ll-1, {model}: too long a prompt was taken")
             except litellm.ContextWindowExceededError:
                 pass
         text = litellm.text_completion(model="text-completion-openai/scripted", prompt="Once", api_base=server.url + "/v1", api_key="x", max_tokens=50)

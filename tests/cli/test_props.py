@@ -46,7 +46,7 @@ class Props(Home):
         with answer:
             return answer.status, answer.headers, json.loads(answer.read())
 
-    def test_it_keeps_to_the_schema_from_the_start_on(self):
+    def test_api_14_it_keeps_to_the_schema_from_the_start_on(self):
         model = default_model()
         if model is None:
             self.skipTest("the default model is not on this machine: make models")

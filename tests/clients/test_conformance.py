@@ -1,8 +1,8 @@
 """What clients rely on, promise by promise: cc (Claude Code), cx (Codex), oc (OpenCode), ow (Open WebUI), neg, and api, the
 list of what every route keeps to. Against scripted answers, with nothing but the standard library.
 
-Promises with a test elsewhere: sdk-1 and sdk-2 are clients/test_sdks.py; ll-1 with litellm itself tests/agents (its words are
-here); api-6 the engine's tests of stop strings, api-12 of speculation; api-14 cli/test_props.py."""
+Promises with a test elsewhere: sdk-1 and sdk-2 are classes of clients/test_sdks.py; ll-1 with litellm itself is in tests/agents (its
+words are here); api-12 is in e2e/test_openai.py and, at length, the engine's tests of speculation; api-14 in cli/test_props.py."""
 import base64
 import http.client
 import json
@@ -125,7 +125,7 @@ class ClaudeCode(Case):
         body["messages"] += [{"role": "assistant", "content": first["content"]}, {"role": "user", "content": [result]}]
         self.assertEqual(self.json("/v1/messages?beta=true", body)["content"][-1]["text"], "It is 21 degrees.")
 
-    def test_cc_2_another_billing_line_keeps_the_prefix(self):
+    def test_cc_2_and_api_15_another_billing_line_keeps_the_prefix(self):
         self.json("/v1/messages", claude_body("11111"))
         usage = self.json("/v1/messages", claude_body("22222"))["usage"]
         self.assertGreater(usage["cache_read_input_tokens"], 0.9 * (usage["input_tokens"] + usage["cache_read_input_tokens"]))
@@ -326,7 +326,7 @@ class Routes(Case):
         stream = self.ask("/v1/chat/completions", {"messages": user("Think freely"), "stream": True, **schema(counts)})[2]
         self.assertIn('"param":"response_format', stream[-500:])
 
-    def test_neg_1_nulls_are_absent(self):
+    def test_neg_1_and_api_02_nulls_are_absent(self):
         scalars = ("temperature", "top_p", "top_k", "min_p", "max_tokens", "stream", "seed", "stop", "n", "frequency_penalty", "presence_penalty", "logprobs", "top_logprobs",
                    "user", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stream_options", "logit_bias", "reasoning_effort", "metadata", "store", "service_tier")
         self.json("/v1/chat/completions", {"model": None, "messages": user("Hi"), **dict.fromkeys(scalars)})

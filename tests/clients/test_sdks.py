@@ -47,7 +47,7 @@ def user(text):
     return [{"role": "user", "content": text}]
 
 
-class Chat(unittest.TestCase):
+class Sdk1Chat(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = ScriptedServer(RULES)
@@ -122,7 +122,7 @@ class Chat(unittest.TestCase):
         self.assertEqual("".join(delta.content or "" for delta in deltas), TEXT)
 
 
-class Responses(unittest.TestCase):
+class Sdk1Responses(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = ScriptedServer(RULES)
@@ -176,7 +176,7 @@ class Responses(unittest.TestCase):
         self.assertEqual(final.output[-1].input, "*** Begin Patch\n*** End Patch")
 
 
-class Messages(unittest.TestCase):
+class Sdk2Messages(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.server = ScriptedServer(RULES)

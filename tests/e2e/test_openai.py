@@ -56,6 +56,18 @@ class OpenAi(unittest.TestCase):
         for count in ("prompt_tokens", "completion_tokens", "total_tokens"):
             self.assertEqual(getattr(usage, count), getattr(whole.usage, count))
 
+    def test_api_12_greedy_text_is_the_same_with_and_without_guesses(self):
+        questions = [QUESTION, [{"role": "user", "content": "Write a Python function that adds two numbers."}], [{"role": "user", "content": "Repeat: a b c a b c a b c"}]]
+        texts = []
+        for words in (["--draft", "none", "--speculation", "off"], ["--speculation", "tree:22"], ["--speculation", "chain:4"]):
+            with Server("--context", "1024", "--sequences", "1", *words) as server:
+                client = openai.OpenAI(base_url=server.url + "/v1", api_key="unused", max_retries=0)
+                answers = [client.chat.completions.create(model="any", messages=question, temperature=0, max_tokens=48) for question in questions]
+                texts.append([answer.choices[0].message.content for answer in answers])
+                guessed = server.post("/v1/completions", {"prompt": "a b c a b c a b c", "max_tokens": 16})[1]["usage"].get("speculation", {}).get("drafted", 0)
+                self.assertEqual(guessed > 0, "off" not in words)
+        self.assertEqual(texts[1:], [texts[0]] * 2)
+
     def test_a_seed_repeats_an_answer_and_another_changes_it(self):
         def sampled(seed):
             return self.chat(temperature=1.2, seed=seed, max_tokens=32).choices[0].message.content

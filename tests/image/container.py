@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 
+os.environ["PATH"] += ":/usr/sbin:/sbin"  # where Debian keeps chroot, and does not let users look
 TOOLS = ("buildah", "mmdebstrap", "unshare", "setpriv", "chroot")
 ENVIRONMENT = {**os.environ, "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
 
