@@ -327,7 +327,7 @@ void Engine::State::retire() {
             runner->close(generation->sequence());
         } else {
             const std::size_t held = runner->length(generation->sequence());
-            prefixes->rest(generation->sequence(), generation->tokens().first(generation->keepable(cut, held)));
+            prefixes->rest(generation->sequence(), generation->tokens().first(generation->keepable(cut, held)), generation->leaves_little());
         }
         if (--running_of[generation->client()] == 0) running_of.erase(generation->client());
         if (!generation->embeds()) (generation->kept() > 0 ? stats.prefix_hits : stats.prefix_misses) += 1;

@@ -31,6 +31,8 @@ public:
 
     RequestId id() const { return id_; }
     std::uint64_t client() const { return request_.client; }
+    // What it read may make room first: nobody goes on from a task beside the conversation, unless it went on from the conversation.
+    bool leaves_little() const { return request_.background && 2 * kept_ < request_.prompt.size(); }
     void set_id(RequestId id) { id_ = id; }
     model::SequenceId sequence() const { return sequence_; }
     bool finished() const { return finished_; }

@@ -65,13 +65,16 @@ PrefixCache::Claim PrefixCache::claim(std::span<const model::TokenId> prompt) {
     if (!goes_on) {
         if (const auto fresh = open()) return *fresh;
     }
-    if (best != resting_.end() && go_back(*best, place)) {
+    const auto oldest = std::min_element(resting_.begin(), resting_.end(), [](const auto& a, const auto& b) { return a.last_use < b.last_use; });
+    // No place is empty. Whoever only shares an opening would cut off the rest of that conversation: not for less than what the
+    // oldest one, which is half as likely to be asked for again, would lose.
+    const auto pays = [&] { return best == oldest || best->tokens.size() - place.length <= place.length + oldest->tokens.size() / 2; };
+    if (best != resting_.end() && (goes_on || pays()) && go_back(*best, place)) {
         const Claim claim{best->sequence, place.length};
         resting_.erase(best);
         return claim;
     }
     if (const auto fresh = open()) return *fresh;
-    const auto oldest = std::min_element(resting_.begin(), resting_.end(), [](const auto& a, const auto& b) { return a.last_use < b.last_use; });
     runner_.close(oldest->sequence);
     resting_.erase(oldest);
     return *open();
@@ -98,12 +101,12 @@ void PrefixCache::mark(model::SequenceId sequence, std::size_t length) {
 
 void PrefixCache::forget(model::SequenceId sequence) { marks_.erase(sequence); }
 
-void PrefixCache::rest(model::SequenceId sequence, std::span<const model::TokenId> tokens) {
+void PrefixCache::rest(model::SequenceId sequence, std::span<const model::TokenId> tokens, bool goes_first) {
     if (tokens.size() < least_kept) {
         forget(sequence);
         return runner_.close(sequence);
     }
-    resting_.push_back({sequence, {tokens.begin(), tokens.end()}, ++uses_});
+    resting_.push_back({sequence, {tokens.begin(), tokens.end()}, goes_first ? 0 : ++uses_});
 }
 
 std::size_t PrefixCache::tokens() const {

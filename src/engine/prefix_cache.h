@@ -30,8 +30,9 @@ public:
     void mark(model::SequenceId sequence, std::size_t length);
     // The sequence is closed by the caller.
     void forget(model::SequenceId sequence);
-    // Takes a sequence back; `tokens` are those it holds and that may be kept, from the first on.
-    void rest(model::SequenceId sequence, std::span<const model::TokenId> tokens);
+    // Takes a sequence back; `tokens` are those it holds and that may be kept, from the first on. `goes_first`: it makes room
+    // before any other.
+    void rest(model::SequenceId sequence, std::span<const model::TokenId> tokens, bool goes_first = false);
 
     std::size_t resting() const { return resting_.size(); }
     std::size_t tokens() const; // in resting sequences

@@ -186,6 +186,35 @@ TEST_P(Prefixes, WhereLongPiecesDifferPromptsSideBySideAreStillKept) {
     }
 }
 
+TEST_P(Prefixes, WhoeverSharesAnOpeningOnlyDoesNotCutOffAConversation) {
+    const auto engine = load(true);
+    const auto opening = words(12, 40);
+    const auto old = words(60, 1), talk = joined(opening, words(60, 5)); // the opening is the younger one's
+    static_cast<void>(run(*engine, request(old)));
+    const auto answer = run(*engine, request(talk));
+    static_cast<void>(settled(*engine));
+    static_cast<void>(run(*engine, request(joined(opening, words(20, 77)))));
+    static_cast<void>(settled(*engine));
+    EXPECT_GE(run(*engine, request(joined(joined(talk, answer.tokens), words(5, 3)))).finished.cached_tokens, talk.size());
+}
+
+TEST_P(Prefixes, WhatATaskBesideTheConversationLeftMakesRoomFirst) {
+    const auto engine = load(true);
+    const auto talk = words(60, 1);
+    const auto answer = run(*engine, request(talk));
+    static_cast<void>(settled(*engine));
+    for (const TokenId first : {50, 60, 70}) {
+        Request task = request(words(30, first));
+        task.background = true;
+        static_cast<void>(run(*engine, std::move(task)));
+        static_cast<void>(settled(*engine));
+    }
+    const auto other = words(30, 77);
+    static_cast<void>(run(*engine, request(other)));
+    static_cast<void>(settled(*engine));
+    EXPECT_GE(run(*engine, request(joined(joined(talk, answer.tokens), words(5, 3)))).finished.cached_tokens, talk.size());
+}
+
 TEST_P(Prefixes, ConversationsSideBySideKeepWhatIsTheirs) {
     const auto warm = load(true), cold = load(false);
     std::vector<TokenId> talks[2] = {words(40, 1), words(40, 2)};
