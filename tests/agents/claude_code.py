@@ -1,10 +1,15 @@
-"""Claude Code through claude-agent-sdk: Read, Edit, Bash, and an answer, with thoughts in between."""
+"""Claude Code: Read, Edit, Bash, and an answer, with thoughts in between; through claude-agent-sdk, and as `lucebox claude` starts it."""
 import asyncio
 import importlib.metadata
+import json
+import sys
+from pathlib import Path
 
 import claude_agent_sdk as sdk
 
-from task import ANSWER, PROMPT, Task, call
+from task import ANSWER, LUCEBOX, PROMPT, Task, call
+
+CLAUDE = Path(sdk.__file__).parent / "_bundled/claude"  # the program that the package brings along
 
 
 def rules(file):
@@ -33,10 +38,21 @@ async def ask(task):
     return used, answer
 
 
-def main():
+def ask_through_launcher(task):
+    words = [LUCEBOX, "claude", "--url", task.server.url, "--", "--print", "--output-format", "stream-json", "--verbose", "--allowedTools", "Read,Edit,Bash",
+             "--max-turns", "8", "--", PROMPT]
+    code, out, errors = task.run(words, timeout=120, PATH=f"{CLAUDE.parent}:/usr/bin:/bin")
+    events = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
+    used = [block["name"] for event in events if event["type"] == "assistant" for block in event["message"]["content"] if block["type"] == "tool_use"]
+    results = [event.get("result") or "" for event in events if event["type"] == "result"]
+    return used, results[-1] if results and code == 0 else out + errors
+
+
+def main(with_launcher):
     task = Task(rules)
-    used, answer = asyncio.run(asyncio.wait_for(ask(task), 120))
-    task.verdict("Claude Code, claude-agent-sdk " + importlib.metadata.version("claude-agent-sdk"), answer, f"tools {used}")
+    used, answer = ask_through_launcher(task) if with_launcher else asyncio.run(asyncio.wait_for(ask(task), 120))
+    how = " through lucebox claude" if with_launcher else ""
+    task.verdict("Claude Code, claude-agent-sdk " + importlib.metadata.version("claude-agent-sdk") + how, answer, f"tools {used}")
 
 
-main()
+main("--launcher" in sys.argv)

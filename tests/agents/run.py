@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = HERE.parents[1] / "build/agents"
 CLIENTS = {"litellm": ("litellm", [["litellm_calls.py"]]),
-           "claude": ("claude-agent-sdk", [["claude_code.py"]]),
+           "claude": ("claude-agent-sdk", [["claude_code.py"], ["claude_code.py", "--launcher"]]),
            "codex": ("codex-bin", [["codex.py"], ["codex.py", "--without-models"], ["codex.py", "--launcher"]]),
            "aider": ("aider-chat", [["aider.py"]]),
            "mini": ("mini-swe-agent", [["mini_swe_agent.py", family] for family in ("qwen3_5", "gemma4", "laguna_xs_2_1")])}
