@@ -59,6 +59,7 @@ TEST_F(HttpAccess, preflight_needs_no_key_and_names_the_headers_asked_for) {
     EXPECT_THAT(preflight.header("access-control-allow-methods"), HasSubstr("POST"));
     EXPECT_EQ(preflight.header("access-control-allow-headers"), "authorization, content-type");
     EXPECT_EQ(preflight.header("content-length"), "");
+    EXPECT_THAT(preflight.header("access-control-expose-headers"), HasSubstr("x-lucebox-ignored")); // else the page could not read it
     const auto plain = raw("OPTIONS /echo HTTP/1.1\r\nHost: localhost\r\n\r\n");
     EXPECT_EQ(plain.status, 204);
     EXPECT_EQ(plain.header("allow"), "POST, OPTIONS");

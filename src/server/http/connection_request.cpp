@@ -153,7 +153,7 @@ bool Connection::check_access() {
         return false;
     }
     extra_.emplace_back("Access-Control-Allow-Origin", std::string(*origin));
-    extra_.emplace_back("Access-Control-Expose-Headers", "x-request-id, retry-after");
+    extra_.emplace_back("Access-Control-Expose-Headers", "x-request-id, request-id, retry-after, x-lucebox-build, x-lucebox-ignored, x-queue-position");
     extra_.emplace_back("Vary", "Origin");
     return true;
 }
