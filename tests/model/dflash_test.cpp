@@ -1,12 +1,14 @@
 // DFlash drafts against what an independent implementation computes: features, every draft logit, whole traces.
 #include "oracle.h"
 
+#include "gguf/writer.h"
 #include "model/dflash_target.h"
 #include "model/draft_runner.h"
 
 #include <fmt/format.h>
 
 #include <numeric>
+#include <tuple>
 #include <unistd.h>
 
 namespace lucebox::model::testing {
@@ -274,6 +276,42 @@ TEST(DflashFileTest, WhatIsNoDraftIsRefused) {
     EXPECT_NE(message(oracle_path("qwen3") / "model.gguf").find("is no DFlash draft: its architecture is 'qwen3'"), std::string::npos);
     EXPECT_NE(message(oracle_path("qwen3")), "");
     EXPECT_NE(message("tests/data/oracle/none.gguf"), "");
+}
+
+// Its converter counts the target's layers where others count those that are read, and the draft is the same.
+TEST(DflashFileTest, ADraftForGemmaSaysTheSameUnderItsOwnName) {
+    const auto path = oracle_path("dflash-qwen35") / "draft_swa.gguf";
+    const auto source = gguf::ModelFile::open(path);
+    const auto plain = DflashFile::open(path);
+    ASSERT_TRUE(source && plain);
+    const std::string before = plain->config().architecture + ".", name = "gemma4-dflash-draft";
+    ASSERT_NE(plain->config().architecture, name);
+    gguf::ModelWriter writer;
+    for (const std::string_view key : source->keys()) {
+        const std::string renamed = key.starts_with(before) ? fmt::format("{}.{}", name, key.substr(before.size())) : std::string(key);
+        writer.set_encoded(renamed, source->encoded_metadata(key));
+    }
+    writer.set("general.architecture", name);
+    writer.set(name + ".dflash.n_target_layers", std::uint32_t{60});
+    for (const gguf::Tensor& tensor : source->tensors()) ASSERT_TRUE(writer.add_tensor(tensor.name, tensor.type, tensor.shape));
+    const auto target = std::filesystem::temp_directory_path() / fmt::format("lucebox_gemma_draft_{}.gguf", ::getpid());
+    ASSERT_TRUE(writer.begin(target));
+    for (const gguf::Tensor& tensor : source->tensors()) ASSERT_TRUE(writer.write(tensor.data));
+    ASSERT_TRUE(writer.finish());
+    const auto gemma = DflashFile::open(target);
+    std::filesystem::remove(target);
+    ASSERT_TRUE(gemma) << gemma.error().message;
+    const DflashConfig &is = gemma->config(), &was = plain->config();
+    EXPECT_EQ(is.architecture, name);
+    EXPECT_EQ(is.target_layers, was.target_layers);
+    EXPECT_EQ(is.sliding, was.sliding);
+    EXPECT_EQ(std::tie(is.width, is.layers, is.inner, is.heads, is.kv_heads, is.head_dim, is.vocabulary, is.block, is.mask_token, is.window),
+              std::tie(was.width, was.layers, was.inner, was.heads, was.kv_heads, was.head_dim, was.vocabulary, was.block, was.mask_token, was.window));
+    ASSERT_EQ(gemma->tensors().size(), plain->tensors().size());
+    for (std::size_t i = 0; i < gemma->tensors().size(); ++i) {
+        EXPECT_EQ(gemma->tensors()[i].name, plain->tensors()[i].name);
+        EXPECT_TRUE(std::ranges::equal(gemma->tensors()[i].data, plain->tensors()[i].data));
+    }
 }
 
 } // namespace
