@@ -134,7 +134,7 @@ Status bench_cycle(const Options& options) {
     const auto repetitions = 4 * static_cast<std::size_t>(options.integer("repetitions"));
     const std::size_t cycles = (1 + 2 * std::max<std::size_t>(rows.size(), 2) + most_accepted) * (warm_up + repetitions);
     LUCEBOX_TRY(LoadedModel model, LoadedModel::load(options, prompt + cycles * most_accepted + compute::max_tree_rows, 0));
-    const std::size_t held_before = model.device->memory_held();
+    const std::size_t taken_before = model.device->memory_taken();
     LUCEBOX_TRY(LoadedDraft draft, LoadedDraft::load(options, model));
     if (!draft.runner) return Error{ErrorKind::usage, "bench cycle needs a draft, and none was found for the model", "name one by --draft"};
     const std::size_t block = draft.runner->block();
@@ -167,9 +167,9 @@ Status bench_cycle(const Options& options) {
         report["accepted"].push_back({{"shape", shape.name()}, {"tokens", accepted}, {"tokens_per_second", rate}});
     }
     const auto& kv = draft.runner->cache();
-    const std::size_t held = model.device->memory_held();
-    if (held > 0) { // a GPU's
-        const double beside = static_cast<double>(held) - static_cast<double>(held_before) -
+    const std::size_t taken = model.device->memory_taken();
+    if (taken > 0) { // a GPU's
+        const double beside = static_cast<double>(taken) - static_cast<double>(taken_before) -
                               static_cast<double>(draft.runner->weight_bytes()) - static_cast<double>(kv.kv_bytes());
         lines += fmt::format("{:<24}{:>9.1f} MB beside the draft's weights and cache\n", "memory", beside / 1e6);
         report["bytes_beside_draft"] = beside;

@@ -188,6 +188,7 @@ struct DeltaNetArgs {
 struct MatrixShape {
     gguf::TensorType type{};
     std::size_t inputs = 0, outputs = 0;
+    std::size_t rows = 0; // of the largest step it is part of; 0: of all
     bool operator==(const MatrixShape&) const = default;
 };
 struct AttentionShape {
@@ -219,8 +220,9 @@ public:
     // Bytes a second at which the device reads a block of memory of this size once (or of what is free): the limit that
     // benchmarks compare with. 0 if it could not be measured.
     virtual double measure_read_rate(std::size_t bytes) = 0;
-    // Memory of the device that this program holds, in bytes; 0: unknown.
+    // Memory of the device that this program holds, in bytes; 0: unknown. It is held in large pieces: what of it is taken.
     virtual std::size_t memory_held() const { return 0; }
+    virtual std::size_t memory_taken() const { return 0; }
     // The first thing that went wrong since the device was made and could not be reported where it happened. From then on
     // nothing it computes is valid.
     virtual Status failure() const { return Ok{}; }

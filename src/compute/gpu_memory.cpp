@@ -17,11 +17,14 @@ constexpr std::uint64_t driver_bytes = 384 * mib;
 
 std::uint64_t aligned(std::uint64_t bytes) { return (bytes + gpu_alignment - 1) / gpu_alignment * gpu_alignment; }
 
-// All activations of a step as f16, in whole pieces of 128: no activation is wider than some matrix's input.
+// All activations of a step as f16, in whole pieces of 128: no activation is larger than some matrix's input.
 std::uint64_t operand_bytes(const StepShapes& shapes) {
-    std::uint64_t widest = 1;
-    for (const MatrixShape& matrix : shapes.matrices) widest = std::max<std::uint64_t>(widest, matrix.inputs);
-    return operand_slots * aligned(shapes.rows * ((widest + 127) / 128 * 128) * 2);
+    std::uint64_t most = 1;
+    for (const MatrixShape& matrix : shapes.matrices) {
+        const std::uint64_t rows = matrix.rows == 0 ? shapes.rows : std::min(shapes.rows, gpu_padded_rows(matrix.rows));
+        most = std::max<std::uint64_t>(most, rows * ((matrix.inputs + 127) / 128 * 128) * 2);
+    }
+    return operand_slots * aligned(most);
 }
 
 // Where a gate and an up projection that are packed differently meet, in f32.

@@ -81,7 +81,7 @@ public:
     void move_tokens(const KvView&, std::size_t, std::size_t, std::span<const std::int32_t>) override {}
 
     Result<std::unique_ptr<Matrix>> load_matrix(const gguf::Tensor& tensor) override {
-        see(seen_.matrices, {tensor.type, tensor.shape[0], tensor.rows()});
+        fresh_.push_back({tensor.type, tensor.shape[0], tensor.rows()});
         return std::unique_ptr<Matrix>(std::make_unique<PlannedMatrix>(tensor, matrix_bytes(tensor)));
     }
     Result<Vector> load_vector(const gguf::Tensor& tensor) override {
@@ -94,7 +94,14 @@ public:
         return vector;
     }
 
-    Status prepare(std::size_t, std::size_t) override { return Ok{}; }
+    Status prepare(std::size_t rows, std::size_t) override {
+        for (MatrixShape& matrix : fresh_) {
+            matrix.rows = rows;
+            see(seen_.matrices, matrix);
+        }
+        fresh_.clear();
+        return Ok{};
+    }
     bool wants_rehearsal() const override { return true; } // attention and DeltaNet are seen when they run
     void begin_step(const StepPlan&) override {}
     void end_step() override {}
@@ -127,6 +134,7 @@ private:
 
     const Device* like_;
     StepShapes seen_;
+    std::vector<MatrixShape> fresh_; // since steps were last prepared
 };
 
 } // namespace

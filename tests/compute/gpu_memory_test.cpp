@@ -34,6 +34,15 @@ TEST(GpuMemory, ActivationsCountByTheWidestInput) {
     EXPECT_EQ(gpu_step_bytes(shapes) - before, 4u * 1024 * 17408 * 2); // four operands of f16
 }
 
+TEST(GpuMemory, AMatrixOfStepsOfFewRowsNeedsRoomForThese) {
+    StepShapes shapes = shapes_of_27b(2048, 1);
+    const std::uint64_t before = gpu_step_bytes(shapes);
+    shapes.matrices.push_back({gguf::TensorType::q4_k, 5 * 5120, 5120, 250}); // a draft's, which reads five layers
+    EXPECT_EQ(gpu_step_bytes(shapes), before);
+    shapes.matrices.back().inputs = 10 * 17408;
+    EXPECT_EQ(gpu_step_bytes(shapes) - before, 4u * 2 * (256u * 10 * 17408 - 2048u * 17408)); // in padded steps
+}
+
 TEST(GpuMemory, AnUpProjectionThatIsPackedOtherwiseThanItsGateNeedsRoomForBoth) {
     StepShapes shapes = shapes_of_27b(1024, 1);
     const std::uint64_t before = gpu_step_bytes(shapes);

@@ -50,6 +50,7 @@ public:
         return cuda::measure_read_rate((*memory)->data(), (*memory)->bytes(), stream_);
     }
     std::size_t memory_held() const override { return memory_.used(); }
+    std::size_t memory_taken() const override { return memory_.taken(); }
 
     // What other programs hold is theirs.
     DeviceMemory memory() const override {
@@ -148,7 +149,7 @@ public:
             executor_ = std::make_unique<Executor>(card_, memory_, stream_);
             if (options_.step_kernel) LUCEBOX_CHECK(executor_->use_step_kernel());
         }
-        LUCEBOX_CHECK(executor_->prepare(padded_rows(rows), context, products));
+        LUCEBOX_CHECK(executor_->prepare(padded_rows(rows), context, products, std::exchange(prepared_, products.size())));
         return cuda_status(cudaStreamSynchronize(stream_), "preparing steps");
     }
 
@@ -339,6 +340,7 @@ private:
     std::size_t uploaded_ = 0; // bytes of upload_ that may still be on their way
     std::unique_ptr<WeightLoader> loader_;
     std::vector<const Matrix*> matrices_;
+    std::size_t prepared_ = 0; // of those, when steps were last prepared
     std::unique_ptr<Executor> executor_;
     std::unique_ptr<StepEvents> events_; // of steps that are explained
     StepTimes* times_ = nullptr;         // where they are counted; none: steps run as they do

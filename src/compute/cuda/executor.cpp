@@ -13,20 +13,15 @@
 namespace lucebox::compute::cuda {
 namespace {
 
-// The width of what an operation reads or writes in operand form.
-struct OperandWidth {
-    std::size_t operator()(const EmbedOperation&) const { return 0; }
-    std::size_t operator()(const NormOperation& o) const { return o.out.width; }
-    std::size_t operator()(const ProjectOperation& o) const { return o.x.width; }
-    std::size_t operator()(const GatedOperation& o) const { return std::max(o.x.width, o.out.width); }
-    std::size_t operator()(const AttentionOperation& o) const { return o.args.out.width; }
-    std::size_t operator()(const StoreOperation&) const { return 0; }
-    std::size_t operator()(const ColumnsOperation&) const { return 0; }
-    std::size_t operator()(const TopOperation&) const { return 0; }
-    std::size_t operator()(const DeltaNetOperation& o) const { return o.args.out.width; }
-    std::size_t operator()(const GatherOperation&) const { return 0; }
-    std::size_t operator()(const BestOperation&) const { return 0; }
-    std::size_t operator()(const SummaryOperation&) const { return 0; }
+// Bytes of what an operation reads or writes in operand form.
+struct OperandBytes {
+    std::size_t operator()(const NormOperation& o) const { return operand_bytes(o.out.rows, o.out.width); }
+    std::size_t operator()(const ProjectOperation& o) const { return operand_bytes(o.x.rows, o.x.width); }
+    std::size_t operator()(const GatedOperation& o) const { return operand_bytes(o.x.rows, std::max(o.x.width, o.out.width)); }
+    std::size_t operator()(const AttentionOperation& o) const { return operand_bytes(o.args.q.rows, o.args.out.width); }
+    std::size_t operator()(const DeltaNetOperation& o) const { return operand_bytes(o.args.qkv.rows, o.args.out.width); }
+    template <class Other>
+    std::size_t operator()(const Other&) const { return 0; }
 };
 
 // Of an operation that the step kernel takes, or that may come between.
@@ -69,14 +64,13 @@ Status Executor::need(std::unique_ptr<Buffer>& buffer, std::size_t bytes) {
     return cuda_status(cudaMemsetAsync(buffer->data(), 0, buffer->bytes(), stream_), "clearing scratch memory");
 }
 
-Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const CudaMatrix* const> matrices) {
+Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const CudaMatrix* const> matrices, std::size_t known) {
     const bool grown = rows > rows_ || context > context_;
+    std::size_t widest = 1; // no activation is wider than some matrix's input
+    for (const CudaMatrix* matrix : matrices.subspan(known < matrices.size() ? known : 0)) widest = std::max(widest, matrix->inputs());
+    LUCEBOX_CHECK(need_operands(operand_bytes(rows, widest)));
     rows_ = rows = std::max(rows, rows_);
     context_ = context = std::max(context, context_);
-    std::size_t widest = std::max<std::size_t>(widest_, 1); // no activation is wider than some matrix's input
-    for (const CudaMatrix* matrix : matrices) widest = std::max(widest, matrix->inputs());
-    widest_ = 0;
-    LUCEBOX_CHECK(need_operands(widest));
     LUCEBOX_CHECK(need(workspace_, matmul_workspace_bytes({}, rows)));
     LUCEBOX_CHECK(need(best_workspace_, best_tokens_workspace_bytes(max_tree_rows)));
     LUCEBOX_CHECK(need(summary_workspace_, summary_workspace_bytes(max_tree_rows)));
@@ -90,12 +84,12 @@ Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const 
     return cuda_status(prepare_attention_kernels(card_.shared_limit), "preparing kernels");
 }
 
-Status Executor::need_operands(std::size_t width) {
-    if (width <= widest_) return Ok{};
-    widest_ = width;
-    const std::size_t bytes = (operand_bytes(rows_, width) + memory_alignment - 1) / memory_alignment * memory_alignment;
-    LUCEBOX_CHECK(need(operand_memory_, bytes * Operands::slots));
-    operands_.lie_in(operand_memory_->data(), bytes);
+Status Executor::need_operands(std::size_t bytes) {
+    if (bytes <= operand_room_) return Ok{};
+    const std::size_t room = (bytes + memory_alignment - 1) / memory_alignment * memory_alignment;
+    LUCEBOX_CHECK(need(operand_memory_, room * Operands::slots));
+    operand_room_ = room;
+    operands_.lie_in(operand_memory_->data(), room);
     return Ok{};
 }
 
@@ -124,7 +118,7 @@ Status Executor::plan_rotation(const AttentionArgs& args) {
 
 Status Executor::plan(const Program& program) {
     for (const Operation& operation : program) {
-        LUCEBOX_CHECK(need_operands(std::visit(OperandWidth{}, operation)));
+        LUCEBOX_CHECK(need_operands(std::visit(OperandBytes{}, operation)));
         if (const auto* attention = std::get_if<AttentionOperation>(&operation)) {
             LUCEBOX_CHECK(plan_attention(attention->args));
         } else if (const auto* store = std::get_if<StoreOperation>(&operation)) {

@@ -21,8 +21,9 @@ public:
 
     // Norms and products of steps that have few rows go through the step kernel, if the card has it. Before prepare().
     Status use_step_kernel();
-    // Room for steps of `rows` rows over `context` tokens, of these matrices. Again: for the larger of each number.
-    Status prepare(std::size_t rows, std::size_t context, std::span<const CudaMatrix* const> matrices);
+    // Room for steps of `rows` rows over `context` tokens, of these matrices. Again: for the larger of each number; but the steps of
+    // matrices that have come since (behind the first `known`) have this many rows, and those of the others as many as before.
+    Status prepare(std::size_t rows, std::size_t context, std::span<const CudaMatrix* const> matrices, std::size_t known);
 
     // What a program needs beyond that is taken when it is first seen; nothing if it was seen before.
     Status plan(const Program& program);
@@ -52,7 +53,7 @@ private:
     bool read_by_wide(const Program& program, std::size_t end, const float* x) const;
     const RotationTable& rotation_for(const Rope* rope);
     Status need(std::unique_ptr<Buffer>& buffer, std::size_t bytes);
-    Status need_operands(std::size_t width);
+    Status need_operands(std::size_t bytes); // of one
     Status plan_attention(const AttentionArgs& args);
     Status plan_rotation(const AttentionArgs& args);
     std::size_t kind_of(const AttentionArgs& args) const;
@@ -74,7 +75,7 @@ private:
     const Card& card_;
     Memory& memory_;
     cudaStream_t stream_;
-    std::size_t rows_ = 0, context_ = 0, widest_ = 0;
+    std::size_t rows_ = 0, context_ = 0, operand_room_ = 0;
     std::unique_ptr<StepBlock> block_;
     std::unique_ptr<Buffer> operand_memory_, workspace_, delta_workspace_, best_workspace_, top_workspace_, summary_workspace_, queries_, sums_, maxima_;
     Operands operands_;
