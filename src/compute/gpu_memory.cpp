@@ -32,11 +32,10 @@ std::uint64_t join_bytes(const StepShapes& shapes) {
     return 2 * shapes.rows * shapes.joined * sizeof(float);
 }
 
-// Queries as f16; for up to max_tree_rows rows, a sum and two numbers for every head and partition of the context.
+// Queries as f16; for every row and partition of a pass, a sum and two numbers for every head.
 std::uint64_t attention_bytes(const StepShapes& shapes) {
     std::uint64_t queries = 0, sums = 0, maxima = 0;
-    const auto partitions = static_cast<std::uint64_t>(cuda::partition_of(static_cast<int>(shapes.context) - 1)) + 1;
-    const std::uint64_t shared = partitions * std::min<std::size_t>(shapes.rows, max_tree_rows) * sizeof(float);
+    const std::uint64_t shared = cuda::pass_partitions(shapes.rows, shapes.context) * sizeof(float);
     for (const AttentionShape& attention : shapes.attention) {
         queries = std::max<std::uint64_t>(queries, shapes.rows * attention.heads * attention.head_dim * 2);
         sums = std::max<std::uint64_t>(sums, shared * attention.heads * attention.head_dim);

@@ -62,7 +62,10 @@ public:
     void end_step() override { launch_descending = !launch_descending; }
     void explain(StepTimes*) override {}
 
-    void attention(const AttentionArgs& args) override {
+    void attention(const AttentionArgs& args) override { run(args, true); }
+    void store_kv(const AttentionArgs& args) override { run(args, false); }
+
+    void run(const AttentionArgs& args, bool attend) {
         EXPECT_TRUE(attention_supports(args.cache));
         std::vector<StepRow> rows;
         std::vector<StepSequence> sequences;
@@ -90,17 +93,22 @@ public:
         call.state = &state;
         call.whole = rows.size() > static_cast<std::size_t>(max_tree_rows);
         const AttentionKind kind{args.window, args.heads / args.cache.kv_heads, args.bidirectional};
-        call.query_tiles = call.whole ? 4 : query_tiles(*plan_, kind.group);
-        std::vector<AttentionItem> items;
-        make_attention_work(*plan_, kind, call.query_tiles, items);
-        const AttentionWork work{static_cast<std::int32_t>(items.size()), 0, items.data()};
-        call.work = &work;
-        call.items = items.size();
+        call.query_tiles = call.whole ? 4 : query_tiles(*plan_, kind.group, args.cache.type == DType::q8_0);
         call.processors = 2;
         call.shared_limit = 227 << 10;
+        call.pass_rows = attention_pass_rows(*plan_);
+        call.many_partitions = has_many_partitions(*plan_);
+        AttentionWorkList list;
+        make_attention_work(*plan_, kind, call.query_tiles, attention_blocks(args.cache, call.query_tiles, call.processors, call.shared_limit), list);
+        AttentionWork work;
+        std::ranges::copy(list.begin, work.begin);
+        work.item = list.items.data();
+        call.work = &work;
+        call.items = list.items.size();
         call.operand = operand.data();
         rotate_positions(call.rotation, padded, &state, nullptr);
-        cuda::attention(call, nullptr);
+        if (attend) cuda::attention(call, nullptr);
+        else store_attention(call, nullptr);
     }
 
     Result<std::unique_ptr<Matrix>> load_matrix(const gguf::Tensor&) override { return Error{ErrorKind::unsupported, "attention alone"}; }
@@ -110,7 +118,6 @@ public:
     void add_rms_norm(Tensor, const Vector&, float, Tensor) override {}
     void project(Tensor, std::span<const Projection>) override {}
     void gated_project(Tensor, const Matrix&, const Matrix&, Activation, Tensor) override {}
-    void store_kv(const AttentionArgs&) override {}
     void delta_net(const DeltaNetArgs&) override {}
     void gather_outputs(Tensor, Tensor) override {}
     void store_columns(Tensor, Tensor, std::size_t) override {}
@@ -126,5 +133,6 @@ private:
 } // namespace
 } // namespace lucebox::compute::cuda
 
+#define LUCEBOX_LONG_TEXT 9'000
 #define LUCEBOX_TESTED_GPU() std::unique_ptr<Device>(std::make_unique<cuda::EmulatedGpu>())
 #include "cuda_attention_test.cpp"

@@ -4,6 +4,7 @@
 
 #ifndef LUCEBOX_TESTED_GPU // the emulator's program has its own
 #define LUCEBOX_TESTED_GPU() (gpu_is_here() ? must_make({DeviceChoice::cuda, 0, false, 0}) : nullptr)
+#define LUCEBOX_LONG_TEXT 40'000 // where 64 rows take two passes
 #endif
 
 namespace lucebox::compute::testing {
@@ -18,12 +19,12 @@ void PrintTo(const Shape& shape, std::ostream* out) {
     *out << shape.heads << " / " << shape.kv_heads << " heads of " << shape.dim << ", " << dtype_name(shape.type);
 }
 
-constexpr std::size_t capacity = 1400, slots = 2, most_rows = 256;
+constexpr std::size_t slots = 2, most_rows = 256;
 
 // One device with a cache and the activations of a step.
 class Side {
 public:
-    Side(std::unique_ptr<Device> device, const Shape& shape, const Rope& rope, std::span<const float> q_norm,
+    Side(std::unique_ptr<Device> device, const Shape& shape, std::size_t capacity, const Rope& rope, std::span<const float> q_norm,
          std::span<const float> k_norm)
         : device_(std::move(device)), shape_(shape), rope_(rope), q_norm_(vector_of(*device_, q_norm)),
           k_norm_(vector_of(*device_, k_norm)), q_(*device_, most_rows, query_width()), k_(*device_, most_rows, kv_width()),
@@ -48,8 +49,27 @@ public:
     Device& device() { return *device_; }
 
     std::vector<float> run(const StepPlan& plan, std::span<const float> q, std::span<const float> k, std::span<const float> v) {
-        const std::size_t rows = device_->padded_rows(plan.size());
         q_.set(q);
+        const AttentionArgs args = args_of(plan, k, v);
+        device_->begin_step(plan);
+        device_->attention(args);
+        device_->end_step();
+        const auto out = out_.get(plan.size());
+        EXPECT_TRUE(device_->failure()) << (device_->failure() ? "" : device_->failure().error().message);
+        return out;
+    }
+
+    // Keys and values alone.
+    void store(const StepPlan& plan, std::span<const float> k, std::span<const float> v) {
+        const AttentionArgs args = args_of(plan, k, v);
+        device_->begin_step(plan);
+        device_->store_kv(args);
+        device_->end_step();
+    }
+
+private:
+    AttentionArgs args_of(const StepPlan& plan, std::span<const float> k, std::span<const float> v) {
+        const std::size_t rows = device_->padded_rows(plan.size());
         k_.set(k);
         v_.set(v);
         const auto with_rows = [&](Tensor tensor) { return Tensor{tensor.data, rows, tensor.width}; };
@@ -67,15 +87,9 @@ public:
         args.window = shape_.window;
         args.gated = shape_.gated;
         args.cache = view_;
-        device_->begin_step(plan);
-        device_->attention(args);
-        device_->end_step();
-        const auto out = out_.get(plan.size());
-        EXPECT_TRUE(device_->failure()) << (device_->failure() ? "" : device_->failure().error().message);
-        return out;
+        return args;
     }
 
-private:
     std::unique_ptr<Device> device_;
     Shape shape_;
     const Rope& rope_;
@@ -96,9 +110,11 @@ protected:
             rope.frequency.push_back(std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(shape.rotated)));
         }
         const auto q_norm = random_values(shape.dim, random), k_norm = random_values(shape.dim, random);
-        cpu = std::make_unique<Side>(must_make({DeviceChoice::cpu, 2, true, 0}), shape, rope, q_norm, k_norm);
-        gpu = std::make_unique<Side>(std::move(tested), shape, rope, q_norm, k_norm);
+        cpu = std::make_unique<Side>(must_make({DeviceChoice::cpu, 2, true, 0}), shape, capacity(), rope, q_norm, k_norm);
+        gpu = std::make_unique<Side>(std::move(tested), shape, capacity(), rope, q_norm, k_norm);
     }
+
+    virtual std::size_t capacity() const { return 1400; }
 
     struct Rows {
         std::vector<float> q, k, v;
@@ -130,6 +146,24 @@ protected:
         return part;
     }
 
+    // A step behind `length` tokens of slot 0, and some of its rows' paths one by one behind the same text in slot 1.
+    void expect_bits_of_plain_decoding(std::int32_t length, std::span<const std::int32_t> parents, std::size_t every) {
+        const Rows rows = random_rows(parents.size());
+        const auto together = gpu->run(plan_of(length, parents, 0), rows.q, rows.k, rows.v);
+        for (std::size_t row = random() % every; row < parents.size(); row += 1 + random() % every) {
+            std::vector<std::int32_t> path;
+            for (auto at = static_cast<std::int32_t>(row); at >= 0; at = parents[static_cast<std::size_t>(at)]) path.insert(path.begin(), at);
+            std::vector<float> alone;
+            for (std::size_t i = 0; i < path.size(); ++i) {
+                const Rows one = slice(rows, std::span(path).subspan(i, 1));
+                alone = gpu->run(plan_of(length + static_cast<std::int32_t>(i), chain(1), 1, true), one.q, one.k, one.v);
+            }
+            const std::size_t width = shape.heads * shape.dim;
+            ASSERT_EQ(std::memcmp(alone.data(), together.data() + row * width, width * sizeof(float)), 0)
+                << parents.size() << " rows behind " << length << ", row " << row << " behind row " << parents[row];
+        }
+    }
+
     // Queries, keys and weights are f16: 2^-11 each, scores of up to 30. Of q8_0, a value that rounds the other way, because it
     // was normed or rotated in another order, moves by a 127th of its block's largest.
     double tolerance = GetParam().type == DType::q8_0 ? 1e-2 : 4e-3;
@@ -159,21 +193,7 @@ TEST_P(CudaAttention, ARowOfAnyStepHasTheBitsOfPlainDecoding) {
         for (const std::int32_t slot : {0, 1}) gpu->run(plan_of(length, chain(grown), slot, true), text.q, text.k, text.v);
         length += static_cast<std::int32_t>(grown);
         for (const bool tree : {false, true}) {
-            const auto parents = tree ? random_tree(40, random) : chain(33);
-            const Rows rows = random_rows(parents.size());
-            const auto together = gpu->run(plan_of(length, parents, 0), rows.q, rows.k, rows.v);
-            for (std::size_t row = 0; row < parents.size(); row += 1 + random() % 4) {
-                std::vector<std::int32_t> path;
-                for (auto at = static_cast<std::int32_t>(row); at >= 0; at = parents[static_cast<std::size_t>(at)]) path.insert(path.begin(), at);
-                std::vector<float> alone;
-                for (std::size_t i = 0; i < path.size(); ++i) {
-                    const Rows one = slice(rows, std::span(path).subspan(i, 1));
-                    alone = gpu->run(plan_of(length + static_cast<std::int32_t>(i), chain(1), 1, true), one.q, one.k, one.v);
-                }
-                const std::size_t width = shape.heads * shape.dim;
-                ASSERT_EQ(std::memcmp(alone.data(), together.data() + row * width, width * sizeof(float)), 0)
-                    << (tree ? "tree" : "path") << " behind " << length << ", row " << row;
-            }
+            expect_bits_of_plain_decoding(length, tree ? random_tree(40, random) : chain(33), 4);
         }
     }
 }
@@ -191,6 +211,31 @@ TEST_P(CudaAttention, MovedTokensAreWhereTheyShouldBe) {
     expect_agree(plan_of(85, chain(1), 1, true), random_rows(1), "behind moved tokens");
 }
 
+// Behind a text of partitions of every size.
+class CudaLongAttention : public CudaAttention {
+protected:
+    std::size_t capacity() const override { return LUCEBOX_LONG_TEXT + 300; }
+};
+
+TEST_P(CudaLongAttention, AgreesAndHasTheBitsOfPlainDecoding) {
+    std::int32_t length = 0;
+    for (std::size_t rows = most_rows; length < LUCEBOX_LONG_TEXT; length += static_cast<std::int32_t>(rows)) {
+        const Rows text = random_rows(rows);
+        cpu->store(plan_of(length, chain(rows), 0, true), text.k, text.v);
+        for (const std::int32_t slot : {0, 1}) gpu->store(plan_of(length, chain(rows), slot, true), text.k, text.v);
+    }
+    expect_agree(plan_of(length, chain(1)), random_rows(1), "path");
+    expect_agree(plan_of(length, random_tree(5, random)), random_rows(5), "tree");
+    for (const std::size_t rows : {3, 64}) {
+        expect_bits_of_plain_decoding(length, chain(rows), 20);
+        expect_bits_of_plain_decoding(length, random_tree(rows, random), 20);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, CudaLongAttention,
+                         ::testing::Values(Shape{6, 1, 256, 64, 0, true, true, false}, Shape{6, 1, 256, 64, 0, true, true, false, DType::q8_0},
+                                           Shape{4, 2, 128, 128, 0, false, true, false, DType::q8_0},
+                                           Shape{4, 2, 64, 64, 9000, false, true, false}));
 INSTANTIATE_TEST_SUITE_P(Shapes, CudaAttention,
                          ::testing::Values(Shape{24, 4, 256, 64, 0, true, true, false}, Shape{9, 3, 64, 64, 0, false, false, true},
                                            Shape{4, 1, 256, 256, 16, false, true, false}, Shape{16, 8, 128, 128, 0, false, true, false},

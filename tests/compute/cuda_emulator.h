@@ -163,6 +163,13 @@ template <class T> T __shfl_up_sync(unsigned, T value, int by) {
 }
 template <class T>
 T __shfl_sync(unsigned, T value, int from) { return emulator::shuffle(value, static_cast<unsigned>(from)); }
+inline int __any_sync(unsigned, int value) {
+    const emulator::Lane* all = emulator::exchange({{value ? 1u : 0u}});
+    for (int lane = 0; lane < 32; ++lane) {
+        if (all[lane].words[0]) return 1;
+    }
+    return 0;
+}
 template <class T>
 T atomicAdd(T* at, T value) {
     const T before = *at;
@@ -231,6 +238,7 @@ inline void copy_16(void* to, const void* from, bool valid) {
 }
 inline void copies_commit() {}
 template <int> void copies_wait() {}
+inline float power_of_two(float x) { return std::exp2(x); }
 inline std::uint32_t pack_half2(float low, float high) {
     const __half2 both = __floats2half2_rn(low, high);
     std::uint32_t bits;

@@ -65,7 +65,7 @@ Status Executor::need(std::unique_ptr<Buffer>& buffer, std::size_t bytes) {
 }
 
 Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const CudaMatrix* const> matrices, std::size_t known) {
-    const bool grown = rows > rows_ || context > context_;
+    const bool grown = rows > rows_;
     std::size_t widest = 1; // no activation is wider than some matrix's input
     for (const CudaMatrix* matrix : matrices.subspan(known < matrices.size() ? known : 0)) widest = std::max(widest, matrix->inputs());
     LUCEBOX_CHECK(need_operands(operand_bytes(rows, widest)));
@@ -75,7 +75,7 @@ Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const 
     LUCEBOX_CHECK(need(best_workspace_, best_tokens_workspace_bytes(max_tree_rows)));
     LUCEBOX_CHECK(need(summary_workspace_, summary_workspace_bytes(max_tree_rows)));
     if (grown) {
-        LUCEBOX_TRY(auto block, StepBlock::create(memory_, rows, context));
+        LUCEBOX_TRY(auto block, StepBlock::create(memory_, rows));
         block_ = std::make_unique<StepBlock>(std::move(block));
         rotations_.clear();
     }
@@ -150,7 +150,10 @@ std::size_t Executor::kind_of(const AttentionArgs& args) const {
 
 Status Executor::begin(const Program& program, const StepPlan& plan, std::size_t padded_rows) {
     kinds_.clear();
+    caches_.clear();
     query_tiles_ = 1;
+    pass_rows_ = attention_pass_rows(plan);
+    many_partitions_ = has_many_partitions(plan);
     whole_ = plan.size() > static_cast<std::size_t>(max_tree_rows);
     std::size_t deltas = 0;
     const bool prompt = whole_ && prompt_attention_ && only_paths(plan) && std::ranges::all_of(program, [](const Operation& operation) {
@@ -163,7 +166,8 @@ Status Executor::begin(const Program& program, const StepPlan& plan, std::size_t
         if (!attention || kind_of(attention->args) < kinds_.size()) continue;
         const AttentionArgs& args = attention->args;
         kinds_.push_back({args.window, args.heads / args.cache.kv_heads, args.bidirectional});
-        query_tiles_ = std::max(query_tiles_, whole_ ? (prompt ? prompt_query_tiles : 4) : query_tiles(plan, kinds_.back().group));
+        caches_.push_back(&args.cache);
+        query_tiles_ = std::max(query_tiles_, whole_ ? (prompt ? prompt_query_tiles : 4) : query_tiles(plan, kinds_.back().group, args.cache.type == DType::q8_0));
     }
     if (whole_ && plan.sequences.size() > 1 && deltas > 0) {
         return Error{ErrorKind::internal, "a step of more than 64 rows holds several sequences"};
@@ -171,18 +175,22 @@ Status Executor::begin(const Program& program, const StepPlan& plan, std::size_t
     if (kinds_.size() > StepBlock::most_kinds) {
         return Error{ErrorKind::unsupported, "the model has too many kinds of attention for the GPU", "use --device cpu"};
     }
-    items_.resize(StepBlock::most_kinds);
-    for (std::size_t i = 0; i < kinds_.size(); ++i) make_attention_work(plan, kinds_[i], query_tiles_, items_[i]);
+    work_.resize(StepBlock::most_kinds);
+    for (std::size_t i = 0; i < kinds_.size(); ++i) {
+        const std::size_t blocks = whole_ ? 1 : attention_blocks(*caches_[i], query_tiles_, card_.processors, card_.shared_limit);
+        make_attention_work(plan, kinds_[i], query_tiles_, blocks, work_[i]);
+    }
     sequences_ = std::bit_ceil(plan.sequences.size());
     step_rows_ = padded_rows;
     for (Rotation& rotation : rotations_) rotation.done = false;
     operands_.forget_all();
     if (step_kernel_) LUCEBOX_CHECK(step_kernel_->begin_step(step_number_));
-    return block_->upload(plan, padded_rows, std::span(items_).first(kinds_.size()), step_number_, stream_);
+    return block_->upload(plan, padded_rows, std::span<const AttentionWorkList>(work_).first(kinds_.size()), step_number_, stream_);
 }
 
 std::uint64_t Executor::shape() const {
-    return (static_cast<std::uint64_t>(sequences_) << 32) + static_cast<std::uint64_t>(query_tiles_) * 2 + (whole_ ? 1 : 0);
+    return (static_cast<std::uint64_t>(sequences_) << 32) + (static_cast<std::uint64_t>(pass_rows_) << 16) + static_cast<std::uint64_t>(query_tiles_) * 4 +
+           (many_partitions_ ? 2 : 0) + (whole_ ? 1 : 0);
 }
 
 void Executor::run(const Program& program, StepEvents* events) {
@@ -312,7 +320,9 @@ void Executor::execute(const AttentionOperation& o) {
     call.work = block_->work(kind);
     call.query_tiles = query_tiles_;
     call.whole = whole_;
-    call.items = items_[kind].size();
+    call.pass_rows = pass_rows_;
+    call.many_partitions = many_partitions_;
+    call.items = work_[kind].items.size();
     call.processors = card_.processors;
     call.shared_limit = card_.shared_limit;
     call.operand = claim_operand(o.args.out);

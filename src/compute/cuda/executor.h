@@ -83,8 +83,11 @@ private:
     std::unique_ptr<StepKernel> step_kernel_; // none: each product by itself
     std::vector<Rotation> rotations_;
     std::vector<AttentionKind> kinds_; // of this step
-    std::vector<std::vector<AttentionItem>> items_;
+    std::vector<AttentionWorkList> work_;   // of each kind
+    std::vector<const KvView*> caches_;     // of the first layer of each kind
     int query_tiles_ = 1;
+    std::size_t pass_rows_ = max_tree_rows; // of attention
+    bool many_partitions_ = false;
     bool whole_ = false, prompt_attention_ = false; // of this step: of more than max_tree_rows rows; of this card: prompt.cuh runs
     std::size_t sequences_ = 1, step_rows_ = 0;
     std::uint32_t step_number_ = 0; // its marks begin with it

@@ -1,6 +1,5 @@
 #include "compute/cuda/step_block.h"
 
-#include "compute/cuda/attention/partition.h"
 #include "compute/cuda/cuda_error.h"
 #include "compute/cuda/delta_net/walk.h"
 
@@ -36,12 +35,11 @@ StepSequence describe(const StepPlan& plan, const PlanSequence& from) {
 
 std::size_t StepBlock::rows_offset() { return aligned(sizeof(Head)) + aligned(most_sequences * sizeof(StepSequence)); }
 
-Result<StepBlock> StepBlock::create(Memory& memory, std::size_t rows, std::size_t context) {
-    // The most items: every row has its own tile of queries, for every partition and every kind; never more than this many
-    // of them matter, because long contexts and many rows meet in one block of queries (a larger step is refused).
-    const auto partitions = static_cast<std::size_t>(partition_of(static_cast<int>(context) - 1) + 2);
-    const std::size_t tiles = std::max<std::size_t>(max_tree_rows, rows) * 2;
-    const std::size_t bytes = rows_offset() + aligned(rows * sizeof(StepRow)) + aligned(rows * sizeof(std::int32_t)) + 2 * aligned(tiles * partitions * sizeof(AttentionItem));
+Result<StepBlock> StepBlock::create(Memory& memory, std::size_t rows) {
+    // A row brings two tiles of queries at most (a larger step is refused).
+    const std::size_t items = std::max<std::size_t>(max_tree_rows, rows) * 2 + most_attention_passes * most_attention_blocks;
+    const std::size_t bytes = rows_offset() + aligned(rows * sizeof(StepRow)) + aligned(rows * sizeof(std::int32_t)) +
+                              most_kinds * aligned(items * sizeof(AttentionItem));
     StepBlock block;
     block.rows_ = rows;
     LUCEBOX_TRY(block.device_, memory.allocate(bytes));
@@ -69,7 +67,7 @@ const StepSequence* StepBlock::sequences() const {
     return reinterpret_cast<const StepSequence*>(device_->data() + aligned(sizeof(Head)));
 }
 
-Status StepBlock::upload(const StepPlan& plan, std::size_t padded_rows, std::span<const std::vector<AttentionItem>> items,
+Status StepBlock::upload(const StepPlan& plan, std::size_t padded_rows, std::span<const AttentionWorkList> work,
                          std::uint32_t number, cudaStream_t stream) {
     Staging& staging = staging_[next_];
     next_ = (next_ + 1) % ring;
@@ -105,11 +103,11 @@ Status StepBlock::upload(const StepPlan& plan, std::size_t padded_rows, std::spa
     const std::size_t outputs_at = place(plan.outputs.size() * sizeof(std::int32_t));
     head.state.output = reinterpret_cast<const std::int32_t*>(device_->data() + outputs_at);
     std::ranges::copy(plan.outputs, reinterpret_cast<std::int32_t*>(host + outputs_at));
-    for (std::size_t kind = 0; kind < items.size(); ++kind) {
-        const std::size_t bytes = items[kind].size() * sizeof(AttentionItem), at = place(bytes);
+    for (std::size_t kind = 0; kind < work.size(); ++kind) {
+        const std::size_t bytes = work[kind].items.size() * sizeof(AttentionItem), at = place(bytes);
         if (end > staging.memory.bytes()) return too_large;
-        std::memcpy(host + at, items[kind].data(), bytes);
-        head.work[kind].items = static_cast<std::int32_t>(items[kind].size());
+        std::memcpy(host + at, work[kind].items.data(), bytes);
+        std::ranges::copy(work[kind].begin, head.work[kind].begin);
         head.work[kind].item = reinterpret_cast<const AttentionItem*>(device_->data() + at);
     }
     std::memcpy(host, &head, sizeof(head));

@@ -19,15 +19,15 @@ public:
     static constexpr std::size_t most_kinds = 8; // of attention, in one model
     static constexpr std::size_t most_sequences = max_tree_rows;
 
-    // Room for steps of `rows` rows over `context` tokens.
-    static Result<StepBlock> create(Memory& memory, std::size_t rows, std::size_t context);
+    // Room for steps of `rows` rows.
+    static Result<StepBlock> create(Memory& memory, std::size_t rows);
     StepBlock(StepBlock&&) noexcept = default;
     StepBlock& operator=(StepBlock&&) noexcept = default;
     ~StepBlock();
 
-    // Fills the next pinned block and queues its copy. items[kind]: the work of each kind of attention. Rows from the
+    // Fills the next pinned block and queues its copy. work[kind]: of each kind of attention. Rows from the
     // step's own to `padded_rows` are zero. number: of the step. Fails if a step is larger than was planned for.
-    Status upload(const StepPlan& plan, std::size_t padded_rows, std::span<const std::vector<AttentionItem>> items,
+    Status upload(const StepPlan& plan, std::size_t padded_rows, std::span<const AttentionWorkList> work,
                   std::uint32_t number, cudaStream_t stream);
 
     const StepState* state() const; // device addresses

@@ -64,6 +64,13 @@ template <int pending> __device__ __forceinline__ void copies_wait() {
 #endif
 }
 
+// 2^x to 22 bits; what would be a denormal is zero.
+__device__ __forceinline__ float power_of_two(float x) {
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 __device__ __forceinline__ std::uint32_t pack_half2(float low, float high) {
     const __half2 both = __floats2half2_rn(low, high);
     std::uint32_t bits;

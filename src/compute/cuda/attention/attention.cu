@@ -10,61 +10,71 @@
 namespace lucebox::compute::cuda {
 namespace {
 
-constexpr int combine_threads = 256;
+constexpr int combine_threads = 256, combine_slice = 32;
 
 struct CombineArgs {
     const StepState* state;
     const float* sums;
     const float2* maxima;
-    int rows, heads, head_dim, window, bidirectional;
+    int first_row, rows, heads, head_dim, window, bidirectional; // the rows of a pass
     const float* gate; // null: none
     int gate_stride, gate_head_stride;
     float* out; // [rows, heads * head_dim], or none
     Operand operand;
 };
 
-// A block for each head of a row. Groups of threads take every `groups`-th partition, in order; the groups' sums are then
-// added in order. Partitions are counted from the start of the text, so the order is that of absolute positions.
-__global__ void __launch_bounds__(combine_threads) combine_kernel(const CombineArgs args) {
+// Adds up `lanes` * 4 dimensions from first_dim on of a head of a row, from partitions first to last. Groups of threads take every
+// `groups`-th partition, in order; the groups' sums are then added in order. Partitions are counted from the start of the
+// text, so the order is that of absolute positions. `together`: partitions of a group that are asked for at once, the first of them
+// before the largest score is known.
+template <int together> __device__ __forceinline__ void combine(const CombineArgs& args, int first, int last, int first_dim, int lanes) {
     __shared__ float4 shared[combine_threads];
     __shared__ float shared_weight[combine_threads];
-    allow_next();
-    wait_for_previous();
+    __shared__ float tops[combine_threads / 32];
     const int row = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y);
-    if (row >= args.state->rows) return;
-    const StepRow* const step_row = args.state->row + row;
-    int end = step_row->position + 1;
-    const int begin = args.window > 0 ? max(0, end - args.window) : 0;
-    if (args.bidirectional) {
-        const StepSequence* const sequence = args.state->sequence + step_row->sequence;
-        end = sequence->committed + sequence->rows;
-    }
-    const int first = partition_of(begin), last = partition_of(end - 1);
     const std::size_t stride = static_cast<std::size_t>(args.rows) * args.heads; // from a partition to the next
     const std::size_t place = static_cast<std::size_t>(row) * args.heads + head;
+    const int thread = static_cast<int>(threadIdx.x);
+    const int groups = combine_threads / lanes; // of threads that share a partition
+    const int group = thread / lanes, dim = first_dim + thread % lanes * 4;
+    const int start = group < groups ? first + (group + groups - first % groups) % groups : last + 1;
 
-    const int thread = static_cast<int>(threadIdx.x), lane = thread % 32;
+    float4 value[together];
+    float2 maximum[together];
+    const auto ask = [&](int from) {
+#pragma unroll
+        for (int i = 0; i < together; ++i) {
+            const int p = from + i * groups;
+            if (p > last) continue;
+            maximum[i] = args.maxima[p * stride + place];
+            value[i] = *reinterpret_cast<const float4*>(args.sums + (p * stride + place) * args.head_dim + dim);
+        }
+    };
+    ask(start);
     float top = -INFINITY;
-    for (int p = first + lane; p <= last; p += 32) top = fmaxf(top, args.maxima[p * stride + place].x);
+    for (int p = first + thread; p <= last; p += combine_threads) top = fmaxf(top, args.maxima[p * stride + place].x);
     for (int offset = 16; offset > 0; offset /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, offset));
+    if (thread % 32 == 0) tops[thread / 32] = top;
+    __syncthreads();
+    for (int warp = 0; warp < combine_threads / 32; ++warp) top = fmaxf(top, tops[warp]);
 
-    const int lanes = args.head_dim / 4, groups = combine_threads / lanes; // of threads that share a partition
-    const int group = thread / lanes, dim = thread % lanes * 4;
     float4 sum{0, 0, 0, 0};
     float weight = 0;
-    if (group < groups) {
-        const int start = first + (group + groups - first % groups) % groups;
-#pragma unroll 4
-        for (int p = start; p <= last; p += groups) {
-            const float2 maximum = args.maxima[p * stride + place];
-            const float4 value = *reinterpret_cast<const float4*>(args.sums + (p * stride + place) * args.head_dim + dim);
-            const float scale = exp2f(__fsub_rn(maximum.x, top));
-            weight = __fmaf_rn(maximum.y, scale, weight);
-            sum.x = __fmaf_rn(value.x, scale, sum.x);
-            sum.y = __fmaf_rn(value.y, scale, sum.y);
-            sum.z = __fmaf_rn(value.z, scale, sum.z);
-            sum.w = __fmaf_rn(value.w, scale, sum.w);
+    for (int from = start; from <= last;) {
+#pragma unroll
+        for (int i = 0; i < together; ++i) {
+            if (from + i * groups > last) continue;
+            const float scale = exp2f(__fsub_rn(maximum[i].x, top));
+            weight = __fmaf_rn(maximum[i].y, scale, weight);
+            sum.x = __fmaf_rn(value[i].x, scale, sum.x);
+            sum.y = __fmaf_rn(value[i].y, scale, sum.y);
+            sum.z = __fmaf_rn(value[i].z, scale, sum.z);
+            sum.w = __fmaf_rn(value[i].w, scale, sum.w);
         }
+        from += together * groups;
+        if (from <= last) ask(from);
+    }
+    if (group < groups) {
         shared[thread] = sum;
         shared_weight[thread] = weight;
     }
@@ -79,21 +89,42 @@ __global__ void __launch_bounds__(combine_threads) combine_kernel(const CombineA
         sum.w = __fadd_rn(sum.w, other.w);
     }
     const float inverse = 1.0f / weight;
+    const int step_row = args.first_row + row;
     float values[4] = {sum.x * inverse, sum.y * inverse, sum.z * inverse, sum.w * inverse};
     if (args.gate) {
-        const float* const gate = args.gate + static_cast<std::size_t>(row) * args.gate_stride + head * args.gate_head_stride;
+        const float* const gate = args.gate + static_cast<std::size_t>(step_row) * args.gate_stride + head * args.gate_head_stride;
         for (int i = 0; i < 4; ++i) values[i] = values[i] / (1.0f + expf(-gate[dim + i]));
     }
-    const float4 value{values[0], values[1], values[2], values[3]};
-    if (args.out) *reinterpret_cast<float4*>(args.out + place * args.head_dim + dim) = value;
-    args.operand.store4(static_cast<std::uint32_t>(row), static_cast<std::uint32_t>(head * args.head_dim + dim), value);
+    const float4 out{values[0], values[1], values[2], values[3]};
+    const std::size_t at = (static_cast<std::size_t>(step_row) * args.heads + head) * args.head_dim + dim;
+    if (args.out) *reinterpret_cast<float4*>(args.out + at) = out;
+    args.operand.store4(static_cast<std::uint32_t>(step_row), static_cast<std::uint32_t>(head * args.head_dim + dim), out);
+}
+
+// A block for each head of a row; where there are many partitions, for each combine_slice dimensions of it. How many there are is a
+// matter of the row's own position, and so is the order in which they are added.
+__global__ void __launch_bounds__(combine_threads) combine_kernel(const CombineArgs args) {
+    allow_next();
+    wait_for_previous();
+    const int row = args.first_row + static_cast<int>(blockIdx.x), first_dim = static_cast<int>(blockIdx.z) * combine_slice;
+    if (row >= args.state->rows) return;
+    const StepRow* const step_row = args.state->row + row;
+    int end = step_row->position + 1;
+    const int begin = args.window > 0 ? max(0, end - args.window) : 0;
+    if (args.bidirectional) {
+        const StepSequence* const sequence = args.state->sequence + step_row->sequence;
+        end = sequence->committed + sequence->rows;
+    }
+    const int first = partition_of(begin), last = partition_of(end - 1);
+    if (last - first >= many_partitions) combine<8>(args, first, last, first_dim, min(combine_slice, args.head_dim - first_dim) / 4);
+    else if (first_dim == 0) combine<4>(args, first, last, 0, args.head_dim / 4);
 }
 
 FlashInstance instance(DType type, std::size_t head_dim, int tiles, bool whole) {
     const bool rounded = type == DType::q8_0;
-    if (head_dim <= 64) return rounded ? flash_rounded_64(tiles, whole) : flash_64(tiles, whole);
-    if (head_dim <= 128) return rounded ? flash_rounded_128(tiles, whole) : flash_128(tiles, whole);
-    return rounded ? flash_rounded_256(tiles, whole) : flash_256(tiles, whole);
+    if (head_dim <= 64) return (rounded ? flash_rounded_64 : flash_64)(tiles, whole, head_dim == 64);
+    if (head_dim <= 128) return (rounded ? flash_rounded_128 : flash_128)(tiles, whole, head_dim == 128);
+    return (rounded ? flash_rounded_256 : flash_256)(tiles, whole, head_dim == 256);
 }
 
 // The tiles that fit the card's shared memory. A smaller number gives the same bits.
@@ -131,7 +162,20 @@ PrepareArgs prepare_args(const AttentionCall& call) {
     return args;
 }
 
+// Blocks of this many threads that a multiprocessor has at once, by registers and by shared memory; each takes 1 KB more of that than
+// it asks for, and so does a card that lets a block have all but 1 KB.
+int blocks_at_once(const FlashInstance& flash, int shared_limit) {
+    constexpr std::size_t reserved = 1024;
+    const std::size_t fitting = (static_cast<std::size_t>(shared_limit) + reserved) / (flash.shared_bytes + reserved);
+    return std::clamp(static_cast<int>(fitting), 1, flash.blocks);
+}
+
 } // namespace
+
+std::size_t attention_blocks(const KvView& cache, int query_tiles, int processors, int shared_limit) {
+    const FlashInstance flash = fitting_instance(cache, query_tiles, false, shared_limit);
+    return std::max<std::size_t>(1, static_cast<std::size_t>(processors * blocks_at_once(flash, shared_limit)) / cache.kv_heads);
+}
 
 void attention(const AttentionCall& call, cudaStream_t stream) {
     const AttentionArgs& a = call.args;
@@ -170,27 +214,35 @@ void attention(const AttentionCall& call, cudaStream_t stream) {
         return;
     }
     const FlashInstance flash = fitting_instance(cache, call.query_tiles, call.whole, call.shared_limit);
-    const std::size_t blocks = call.whole ? call.items
-                                          : std::max<std::size_t>(1, static_cast<std::size_t>(call.processors) * 4 / cache.kv_heads);
-    launch(flash.kernel, dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(cache.kv_heads)), dim3(flash_threads),
-           flash.shared_bytes, stream, args);
-    if (call.whole) return;
-
-    const CombineArgs combine{call.state,
-                              args.sums,
-                              args.maxima,
-                              args.rows,
-                              args.heads,
-                              args.head_dim,
-                              args.window,
-                              args.bidirectional,
-                              gate,
-                              args.gate_stride,
-                              args.gate_head_stride,
-                              args.out,
-                              args.operand};
-    launch(combine_kernel, dim3(static_cast<unsigned>(rows), static_cast<unsigned>(a.heads)), dim3(combine_threads), 0, stream,
-           combine);
+    const auto kv_heads = static_cast<unsigned>(cache.kv_heads);
+    if (call.whole) {
+        launch(flash.kernel, dim3(static_cast<unsigned>(call.items), kv_heads), dim3(flash_threads), flash.shared_bytes, stream, args);
+        return;
+    }
+    const auto blocks = static_cast<unsigned>(attention_blocks(cache, call.query_tiles, call.processors, call.shared_limit));
+    for (std::size_t first = 0; first < rows; first += call.pass_rows, ++args.pass) {
+        const std::size_t pass_rows = std::min(call.pass_rows, rows - first);
+        args.first_row = static_cast<int>(first);
+        args.rows = static_cast<int>(pass_rows);
+        launch(flash.kernel, dim3(blocks, kv_heads), dim3(flash_threads), flash.shared_bytes, stream, args);
+        const CombineArgs combine{call.state,
+                                  args.sums,
+                                  args.maxima,
+                                  args.first_row,
+                                  args.rows,
+                                  args.heads,
+                                  args.head_dim,
+                                  args.window,
+                                  args.bidirectional,
+                                  gate,
+                                  args.gate_stride,
+                                  args.gate_head_stride,
+                                  args.out,
+                                  args.operand};
+        const auto slices = call.many_partitions ? static_cast<unsigned>((args.head_dim + combine_slice - 1) / combine_slice) : 1u;
+        launch(combine_kernel, dim3(static_cast<unsigned>(pass_rows), static_cast<unsigned>(a.heads), slices), dim3(combine_threads), 0, stream,
+               combine);
+    }
 }
 
 void store_attention(const AttentionCall& call, cudaStream_t stream) {
@@ -201,7 +253,7 @@ void store_attention(const AttentionCall& call, cudaStream_t stream) {
 
 cudaError_t prepare_attention_kernels(int shared_limit) {
     for (const DType type : {DType::f16, DType::q8_0}) {
-        for (const std::size_t dims : {std::size_t{64}, std::size_t{128}, std::size_t{256}}) {
+        for (const std::size_t dims : {48u, 64u, 112u, 128u, 240u, 256u}) { // of each kernel's, fewer and all
             for (const bool whole : {false, true}) {
                 for (const int tiles : {1, 2, 4}) {
                     const FlashInstance found = instance(type, dims, tiles, whole);

@@ -20,18 +20,28 @@
 namespace lucebox::compute::cuda {
 
 // One piece of work of flash(): some queries of a sequence against a range of tokens, for every KV head. Query i of a
-// sequence is head i % group of its row i / group.
+// sequence is head i % group of its row i / group. Decoding: a run of partitions, from `partition` on.
 struct AttentionItem {
     std::int32_t sequence = 0;
     std::int32_t first_query = 0, queries = 0;
     std::int32_t key_begin = 0, key_end = 0; // begin: of a tile
     std::int32_t partition = 0;
 };
+// The items of pass p are begin[p] .. begin[p + 1]: those of rows p * pass rows and on. Sums of a pass's partitions are added up
+// before the next pass begins (partition.h says why).
+inline constexpr std::size_t most_attention_passes = 4;
 struct AttentionWork {
-    std::int32_t items = 0;
+    std::int32_t begin[most_attention_passes + 1] = {};
     std::int32_t unused = 0;
     const AttentionItem* item = nullptr;
 };
+struct AttentionWorkList {
+    std::vector<AttentionItem> items;
+    std::int32_t begin[most_attention_passes + 1] = {};
+    std::vector<AttentionItem> tiles; // scratch
+};
+// Blocks of a KV head that a pass's items are cut for, at most. A pass has no more items than that or than tiles of queries.
+inline constexpr std::size_t most_attention_blocks = 1024;
 
 // What a layer's work depends on, beside the step: layers that agree share one list.
 struct AttentionKind {
@@ -41,14 +51,20 @@ struct AttentionKind {
     friend bool operator==(const AttentionKind&, const AttentionKind&) = default;
 };
 
-// How many tiles of 16 queries a block of flash() takes: 1, 2 or 4.
-int query_tiles(const StepPlan& plan, std::size_t group);
+// How many tiles of 16 queries a block of flash() takes: 1, 2 or 4. `rounded`: some keys are q8_0.
+int query_tiles(const StepPlan& plan, std::size_t group, bool rounded);
 // What a block of prompt.cuh's kernel takes, which runs prompts where it can: on sm_90a, with these caches, for paths.
 inline constexpr int prompt_query_tiles = 8;
 bool prompt_attention_runs(int shared_limit); // on this device; also prepares it
 bool prompt_attention_takes(const KvView& cache);
 bool only_paths(const StepPlan& plan);
-void make_attention_work(const StepPlan& plan, const AttentionKind& kind, int query_tiles, std::vector<AttentionItem>& items);
+// How many rows a pass of this step takes, and whether a row may have many partitions to add up.
+std::size_t attention_pass_rows(const StepPlan& plan);
+bool has_many_partitions(const StepPlan& plan);
+// How many blocks share out the keys of a KV head.
+std::size_t attention_blocks(const KvView& cache, int query_tiles, int processors, int shared_limit);
+// `blocks`: that items are cut for.
+void make_attention_work(const StepPlan& plan, const AttentionKind& kind, int query_tiles, std::size_t blocks, AttentionWorkList& work);
 
 // A step's cosines and sines for one Rope: [rows, dimensions / 2] pairs.
 struct RotationTable {
@@ -60,8 +76,8 @@ void rotate_positions(const RotationTable& table, std::size_t rows, const StepSt
 
 struct AttentionScratch {
     std::byte* queries = nullptr; // [rows, heads, head_dim] f16
-    float* sums = nullptr;        // [partitions, rows, heads, head_dim]
-    float2* maxima = nullptr;     // [partitions, rows, heads]: largest score, weight of the sum
+    float* sums = nullptr;        // [partitions, rows of a pass, heads, head_dim]
+    float2* maxima = nullptr;     // [partitions, rows of a pass, heads]: largest score, weight of the sum
 };
 std::size_t attention_query_bytes(std::size_t rows, std::size_t heads, std::size_t head_dim);
 std::size_t attention_sum_bytes(std::size_t rows, std::size_t context, std::size_t heads, std::size_t head_dim);
@@ -78,6 +94,8 @@ struct AttentionCall {
     const AttentionWork* work = nullptr; // device
     int query_tiles = 1;
     bool whole = false;                 // prefill: more than max_tree_rows rows
+    std::size_t pass_rows = max_tree_rows;
+    bool many_partitions = false;
     std::size_t items = 0;              // of the work; only where `whole`: a captured launch outlives it
     int processors = 1;                 // of the GPU
     int shared_limit = 0;               // bytes a block may have

@@ -2,6 +2,6 @@
 
 namespace lucebox::compute::cuda {
 
-FlashInstance flash_256(int tiles, bool whole) { return flash_instance<F16Kv, 256>(tiles, whole); }
+FlashInstance flash_256(int tiles, bool whole, bool exact) { return flash_instance<F16Kv, 256>(tiles, whole, exact); }
 
 } // namespace lucebox::compute::cuda

@@ -2,6 +2,6 @@
 
 namespace lucebox::compute::cuda {
 
-FlashInstance flash_64(int tiles, bool whole) { return flash_instance<F16Kv, 64>(tiles, whole); }
+FlashInstance flash_64(int tiles, bool whole, bool exact) { return flash_instance<F16Kv, 64>(tiles, whole, exact); }
 
 } // namespace lucebox::compute::cuda

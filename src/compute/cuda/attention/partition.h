@@ -1,15 +1,14 @@
 // How the tokens of a sequence are cut for attention: by absolute positions alone, so that a row's result does not depend
 // on who else is in the step nor on how long the text is.
 //
-// Short near the start, where there is little to share out, and a 32nd of their position further on, so that their number
-// (and the room for their results) grows with the logarithm of the context.
+// Short near the start, where there is little to share out; longer further on, but never so long that the last ones are more than a
+// block's fair share: behind 128K tokens, 528 blocks have 990 tokens each.
 #pragma once
 
-namespace lucebox::compute::cuda {
+#include <algorithm>
+#include <cstddef>
 
-inline constexpr int first_partition_tokens = 64;
-inline constexpr int partitions_per_octave = 32;
-inline constexpr int even_partitions_end = first_partition_tokens * partitions_per_octave;
+namespace lucebox::compute::cuda {
 
 #ifdef __CUDACC__
 #define LUCEBOX_BOTH __host__ __device__
@@ -17,22 +16,73 @@ inline constexpr int even_partitions_end = first_partition_tokens * partitions_p
 #define LUCEBOX_BOTH
 #endif
 
+// Partitions of `tokens` from position `begin` on; `first` is the number of the first.
+struct PartitionSpan {
+    int begin, first, tokens;
+};
+#ifndef LUCEBOX_P
+#define LUCEBOX_P 0
+#endif
+#if LUCEBOX_P == 0
+#define E1 4096
+#define E2 8192
+#define E3 32768
+#elif LUCEBOX_P == 1
+#define E1 4096
+#define E2 16384
+#define E3 65536
+#else
+#define E1 8192
+#define E2 16384
+#define E3 131072
+#endif
+// The span that a position, or a partition, lies in.
+LUCEBOX_BOTH constexpr PartitionSpan partition_span(int position) {
+    if (position < E1) return {0, 0, 64};
+    if (position < E2) return {E1, E1 / 64, 128};
+    if (position < E3) return {E2, E1 / 64 + (E2 - E1) / 128, 256};
+    return {E3, E1 / 64 + (E2 - E1) / 128 + (E3 - E2) / 256, 512};
+}
+LUCEBOX_BOTH constexpr PartitionSpan span_of_partition(int partition) {
+    if (partition < partition_span(E1).first) return partition_span(0);
+    if (partition < partition_span(E2).first) return partition_span(E1);
+    if (partition < partition_span(E3).first) return partition_span(E2);
+    return partition_span(E3);
+}
+
 // Partition p holds the tokens partition_begin(p) .. partition_begin(p + 1) - 1.
 LUCEBOX_BOTH constexpr int partition_of(int position) {
-    if (position < even_partitions_end) return position / first_partition_tokens;
-    int octave = 0;
-    while ((even_partitions_end << (octave + 1)) <= position) ++octave;
-    const int first = even_partitions_end << octave;
-    return partitions_per_octave * (octave + 1) + (position - first) / (first / partitions_per_octave);
+    const PartitionSpan span = partition_span(position);
+    return span.first + (position - span.begin) / span.tokens;
 }
 
 LUCEBOX_BOTH constexpr int partition_begin(int partition) {
-    if (partition < partitions_per_octave) return partition * first_partition_tokens;
-    const int octave = partition / partitions_per_octave - 1;
-    const int first = even_partitions_end << octave;
-    return first + partition % partitions_per_octave * (first / partitions_per_octave);
+    const PartitionSpan span = span_of_partition(partition);
+    return span.begin + (partition - span.first) * span.tokens;
 }
 
 #undef LUCEBOX_BOTH
+
+// More than this takes more than one block to add up soon.
+inline constexpr int many_partitions = 48;
+
+// Sums of partitions are held for at most so many rows times partitions at once (317 MB for 24 heads of 256: 32 rows behind 128K
+// tokens), or for 16 rows. A step of more takes its rows in passes.
+inline constexpr std::size_t held_partitions = 12800, least_pass_rows = 16, most_pass_rows = 64;
+
+inline constexpr std::size_t partitions_of_context(std::size_t context) {
+    return static_cast<std::size_t>(partition_of(static_cast<int>(context) - 1)) + 1;
+}
+// The rows of a pass of a step whose longest row sees `context` tokens.
+inline constexpr std::size_t pass_rows_of_context(std::size_t context) {
+    std::size_t rows = most_pass_rows; // halved, since a pass's last tile of queries is better full
+    while (rows > least_pass_rows && rows * partitions_of_context(context) > held_partitions) rows /= 2;
+    return rows;
+}
+// The most rows times partitions of any pass, over contexts up to this one.
+inline constexpr std::size_t pass_partitions(std::size_t rows, std::size_t context) {
+    const std::size_t partitions = partitions_of_context(context);
+    return std::min(partitions * std::min(rows, most_pass_rows), std::max(held_partitions, partitions * least_pass_rows));
+}
 
 } // namespace lucebox::compute::cuda

@@ -3,8 +3,8 @@
 namespace lucebox::compute::cuda {
 
 FlashInstance prompt_instance(std::size_t head_dim) {
-    if (head_dim == 128) return {prompt_attention<128>, PromptShape<128>::shared_bytes};
-    return {prompt_attention<256>, PromptShape<256>::shared_bytes};
+    if (head_dim == 128) return {prompt_attention<128>, PromptShape<128>::shared_bytes, 1};
+    return {prompt_attention<256>, PromptShape<256>::shared_bytes, 1};
 }
 
 // Asked of the code that would run: PTX of another architecture has an empty kernel.

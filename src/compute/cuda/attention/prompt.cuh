@@ -35,11 +35,6 @@ __device__ __forceinline__ void copy_piece(std::uint32_t to, const __half* from,
 }
 // What was written to shared memory is there for the tensor cores.
 __device__ __forceinline__ void shared_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-__device__ __forceinline__ float power_of_two(float x) {
-    float y;
-    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-    return y;
-}
 
 struct PromptPlace {
     std::uint32_t queries, keys, values;                                // tiles

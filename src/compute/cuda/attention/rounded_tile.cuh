@@ -5,7 +5,7 @@
 // which the multiplications need the bandwidth of.
 #pragma once
 
-#include "compute/cuda/attention/kv_plane.cuh"
+#include "compute/cuda/attention/rounded_fragment.cuh"
 
 #include <cstdint>
 
@@ -36,10 +36,10 @@ public:
         for (int i = 0; i < count; ++i) {
             const __half2 scale = __half2half2(__ushort_as_half(scales_[i]));
             const int key = key_of(thread, i);
-            *reinterpret_cast<uint4*>(at(key, 2 * column)) = uint4{widen(codes_[i].x, 0x4140, scale), widen(codes_[i].x, 0x4342, scale),
-                                                              widen(codes_[i].y, 0x4140, scale), widen(codes_[i].y, 0x4342, scale)};
-            *reinterpret_cast<uint4*>(at(key, 2 * column + 1)) = uint4{widen(codes_[i].z, 0x4140, scale), widen(codes_[i].z, 0x4342, scale),
-                                                                  widen(codes_[i].w, 0x4140, scale), widen(codes_[i].w, 0x4342, scale)};
+            *reinterpret_cast<uint4*>(at(key, 2 * column)) = uint4{widen_codes(codes_[i].x, 0x4140, scale), widen_codes(codes_[i].x, 0x4342, scale),
+                                                              widen_codes(codes_[i].y, 0x4140, scale), widen_codes(codes_[i].y, 0x4342, scale)};
+            *reinterpret_cast<uint4*>(at(key, 2 * column + 1)) = uint4{widen_codes(codes_[i].z, 0x4140, scale), widen_codes(codes_[i].z, 0x4342, scale),
+                                                                  widen_codes(codes_[i].w, 0x4140, scale), widen_codes(codes_[i].w, 0x4342, scale)};
         }
     }
 
@@ -52,17 +52,6 @@ private:
     static __device__ __forceinline__ int column_of(int thread) { return thread / 8 % columns; }
     static __device__ __forceinline__ int key_of(int thread, int i) {
         return (thread / (8 * columns) + i * (threads / (8 * columns))) * 8 + thread % 8;
-    }
-
-    // Two of four codes times the scale. 0x64 above a byte makes the f16 number 1024 + byte; 1152 = 1024 + 128 less is exact.
-    static __device__ __forceinline__ std::uint32_t widen(std::uint32_t codes, std::uint32_t selector, __half2 scale) {
-        const std::uint32_t bits = __byte_perm(codes, 0x64646464u, selector);
-        __half2 values;
-        memcpy(&values, &bits, 4);
-        values = __hmul2(__hsub2(values, __float2half2_rn(1152.0f)), scale);
-        std::uint32_t out;
-        memcpy(&out, &values, 4);
-        return out;
     }
 
     uint4 codes_[count];
