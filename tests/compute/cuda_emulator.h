@@ -236,6 +236,7 @@ inline void copy_16(void* to, const void* from, bool valid) {
     if (valid) std::memcpy(to, from, 16);
     else std::memset(to, 0, 16);
 }
+inline void copy_4(void* to, const void* from) { std::memcpy(to, from, 4); }
 inline void copies_commit() {}
 template <int> void copies_wait() {}
 inline float power_of_two(float x) { return std::exp2(x); }

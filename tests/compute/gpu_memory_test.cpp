@@ -1,5 +1,6 @@
 // What a GPU's steps take, against numbers worked out by hand from a 27B model's shapes.
 #include "compute/gpu_memory.h"
+#include "compute/cuda/attention/partition.h"
 
 #include <gtest/gtest.h>
 
@@ -52,12 +53,44 @@ TEST(GpuMemory, AnUpProjectionThatIsPackedOtherwiseThanItsGateNeedsRoomForBoth) 
     EXPECT_EQ(gpu_step_bytes(shapes) - before, 2u * 1024 * 17408 * 4);
 }
 
-TEST(GpuMemory, AttentionGrowsWithTheLogarithmOfTheContext) {
+TEST(GpuMemory, AttentionGrowsWithPartitionsUntilStepsAreTakenInPasses) {
     const auto at = [](std::size_t context) { return gpu_step_bytes(shapes_of_27b(1024, context)); };
-    // 32 partitions more for every doubling, in each 64 rows of 24 heads of 256 sums and two numbers.
-    constexpr std::uint64_t doubling = 32ull * 64 * 24 * (256 + 2) * 4;
-    EXPECT_EQ(at(8192) - at(4096), doubling);
-    EXPECT_EQ(at(131072) - at(65536), doubling);
+    constexpr std::uint64_t sum = 24 * (256 + 2) * 4; // of a row and a partition: 24 heads of 256, and two numbers
+    // 64 rows: partitions of 128 tokens from 4,096 on, of 256 from 8,192 on.
+    EXPECT_EQ(at(8192) - at(4096), 32 * 64 * sum);
+    EXPECT_EQ(at(16384) - at(8192), 32 * 64 * sum);
+    // 12,800 rows and partitions at once, whatever the context; 16 rows of 2,176 partitions are more.
+    EXPECT_EQ(at(65536) - at(16384), (12800 - 128 * 64) * sum);
+    EXPECT_EQ(at(131072), at(65536));
+    EXPECT_EQ(at(1 << 20) - at(131072), (2176 * 16 - 12800) * sum);
+}
+
+TEST(GpuMemory, PartitionsFollowEachOtherAndEndAtKeyTiles) {
+    int tokens = 0;
+    for (int partition = 0, position = 0; position < 200'000; ++partition) {
+        EXPECT_EQ(cuda::partition_begin(partition), position);
+        const int end = cuda::partition_begin(partition + 1);
+        EXPECT_EQ(cuda::partition_of(position), partition);
+        EXPECT_EQ(cuda::partition_of(end - 1), partition);
+        EXPECT_EQ((end - position) % 64, 0);
+        EXPECT_GE(end - position, tokens); // never shorter than the one before
+        tokens = end - position;
+        position = end;
+    }
+}
+
+TEST(GpuMemory, APassFitsWhatIsHeldForIt) {
+    for (const std::size_t context : {1, 512, 8192, 20'000, 32'768, 65'536, 131'072, 1 << 20}) {
+        const std::size_t rows = cuda::pass_rows_of_context(context);
+        EXPECT_EQ(64 % rows, 0u) << context;
+        for (const std::size_t longest : {std::size_t{1} << 20, std::size_t{1} << 17, context}) { // that was prepared for
+            if (longest < context) continue;
+            EXPECT_LE(rows * cuda::partitions_of_context(context), cuda::pass_partitions(1024, longest)) << context;
+        }
+    }
+    EXPECT_EQ(cuda::pass_rows_of_context(32'768), 64u);
+    EXPECT_EQ(cuda::pass_rows_of_context(131'072 + 64), 32u);
+    EXPECT_EQ(cuda::pass_rows_of_context(1 << 20), 16u);
 }
 
 TEST(GpuMemory, StatesOfTreesCountWhereThreeHeadsShareAKey) {

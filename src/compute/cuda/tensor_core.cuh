@@ -52,6 +52,13 @@ __device__ __forceinline__ void copy_16(void* to, const void* from, bool valid) 
     *static_cast<uint4*>(to) = valid ? *static_cast<const uint4*>(from) : uint4{0, 0, 0, 0};
 #endif
 }
+__device__ __forceinline__ void copy_4(void* to, const void* from) {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
+#else
+    *static_cast<std::uint32_t*>(to) = *static_cast<const std::uint32_t*>(from);
+#endif
+}
 __device__ __forceinline__ void copies_commit() {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.commit_group;" ::: "memory");

@@ -10,7 +10,7 @@
 namespace lucebox::compute::cuda {
 namespace {
 
-constexpr int combine_threads = 256, combine_slice = 32;
+constexpr int combine_threads = 256, combine_slice = 64;
 
 struct CombineArgs {
     const StepState* state;
@@ -26,8 +26,8 @@ struct CombineArgs {
 // Adds up `lanes` * 4 dimensions from first_dim on of a head of a row, from partitions first to last. Groups of threads take every
 // `groups`-th partition, in order; the groups' sums are then added in order. Partitions are counted from the start of the
 // text, so the order is that of absolute positions. `together`: partitions of a group that are asked for at once, the first of them
-// before the largest score is known.
-template <int together> __device__ __forceinline__ void combine(const CombineArgs& args, int first, int last, int first_dim, int lanes) {
+// before the largest score is known; neither that nor `alone`, whether each warp finds the largest by itself, changes a bit.
+template <int together, bool alone> __device__ __forceinline__ void combine(const CombineArgs& args, int first, int last, int first_dim, int lanes) {
     __shared__ float4 shared[combine_threads];
     __shared__ float shared_weight[combine_threads];
     __shared__ float tops[combine_threads / 32];
@@ -52,11 +52,15 @@ template <int together> __device__ __forceinline__ void combine(const CombineArg
     };
     ask(start);
     float top = -INFINITY;
-    for (int p = first + thread; p <= last; p += combine_threads) top = fmaxf(top, args.maxima[p * stride + place].x);
+    for (int p = first + (alone ? thread % 32 : thread); p <= last; p += alone ? 32 : combine_threads) {
+        top = fmaxf(top, args.maxima[p * stride + place].x);
+    }
     for (int offset = 16; offset > 0; offset /= 2) top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, offset));
-    if (thread % 32 == 0) tops[thread / 32] = top;
-    __syncthreads();
-    for (int warp = 0; warp < combine_threads / 32; ++warp) top = fmaxf(top, tops[warp]);
+    if constexpr (!alone) {
+        if (thread % 32 == 0) tops[thread / 32] = top;
+        __syncthreads();
+        for (int warp = 0; warp < combine_threads / 32; ++warp) top = fmaxf(top, tops[warp]);
+    }
 
     float4 sum{0, 0, 0, 0};
     float weight = 0;
@@ -116,8 +120,11 @@ __global__ void __launch_bounds__(combine_threads) combine_kernel(const CombineA
         end = sequence->committed + sequence->rows;
     }
     const int first = partition_of(begin), last = partition_of(end - 1);
-    if (last - first >= many_partitions) combine<8>(args, first, last, first_dim, min(combine_slice, args.head_dim - first_dim) / 4);
-    else if (first_dim == 0) combine<4>(args, first, last, 0, args.head_dim / 4);
+    const int count = last - first + 1;
+    if (count > many_partitions) combine<8, false>(args, first, last, first_dim, min(combine_slice, args.head_dim - first_dim) / 4);
+    else if (first_dim > 0) return;
+    else if (count > 32) combine<8, false>(args, first, last, 0, args.head_dim / 4);
+    else combine<4, true>(args, first, last, 0, args.head_dim / 4);
 }
 
 FlashInstance instance(DType type, std::size_t head_dim, int tiles, bool whole) {

@@ -49,13 +49,12 @@ struct F16Kv {
     static constexpr bool rounded = false; // asynchronous copies
 };
 struct Q8Kv {
-    static constexpr bool rounded = true; // RoundedTile; for one tile of queries, not by way of shared memory at all: RoundedKeys
+    static constexpr bool rounded = true; // RoundedTile; for one tile of queries, where shared memory has bytes, RoundedShare
 };
 
 // `exact`: heads have `dims` dimensions, not fewer, and places are worked out while compiling.
 template <class Kv, int dims, int tiles, bool exact> struct FlashShape {
-    // Whether a lane's share of keys and values goes from the cache to its fragments.
-    static constexpr bool direct = Kv::rounded && tiles == 1 && dims >= 128 && exact;
+    static constexpr bool direct = Kv::rounded && tiles == 1 && dims >= 128 && exact; // RoundedShare
     static constexpr int keys = dims > 128 ? 32 : 64; // of a tile: K and V take 16 KB each at most
     static constexpr int parts = 4 / tiles;           // warps of a query tile
     static constexpr int score_stride = keys + 8;     // floats: pairs of four rows fall on all banks
@@ -63,7 +62,10 @@ template <class Kv, int dims, int tiles, bool exact> struct FlashShape {
     static constexpr std::size_t key_bytes = direct ? 0 : std::size_t{keys} * dims * 2;
     static constexpr std::size_t score_floats = parts > 1 ? std::size_t{tiles} * 16 * score_stride : 0;
     static constexpr std::size_t score_bytes = score_floats * 4 * (direct ? 2 : 1); // direct: those of a tile and of the one before
-    static constexpr std::size_t shared_bytes = query_bytes + 2 * key_bytes + score_bytes + (direct ? 0 : 2 * keys * sizeof(int));
+    // Where keys come from; direct: each warp's ring of shares instead.
+    static constexpr int stages = 2; // three, and so three blocks on a multiprocessor instead of four, are 10 % slower
+    static constexpr std::size_t source_bytes = direct ? std::size_t{4} * stages * RoundedShare<direct ? dims : 256, direct ? keys : 32, 4>::bytes : 2 * keys * sizeof(int);
+    static constexpr std::size_t shared_bytes = query_bytes + 2 * key_bytes + score_bytes + source_bytes;
 };
 
 // Local index of the row at `depth` below the committed end on a path.
@@ -85,17 +87,14 @@ struct FlashCursor {
 };
 
 // Blocks on a multiprocessor that the compiler leaves registers for. Decoding waits for memory, and needs them side by side.
-#ifndef LUCEBOX_DIRECT_BLOCKS
-#define LUCEBOX_DIRECT_BLOCKS 4
-#endif
 template <class Kv, int tiles, bool whole, bool exact>
-constexpr int flash_blocks = whole || tiles == 4 ? 2 : tiles == 2 || (Kv::rounded && !exact) ? 3 : Kv::rounded ? LUCEBOX_DIRECT_BLOCKS : 4;
+constexpr int flash_blocks = whole || tiles == 4 ? 2 : tiles == 2 || (Kv::rounded && !exact) ? 3 : 4;
 
 template <class Kv, int dims, int tiles, bool whole, bool exact>
 __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole, exact>)) flash(const FlashArgs args) {
     using Shape = FlashShape<Kv, dims, tiles, exact>;
     constexpr bool direct = Shape::direct;
-    constexpr int keys = Shape::keys, parts = Shape::parts, part_dims = dims / parts, chunks = dims / 8;
+    constexpr int keys = Shape::keys, stages = Shape::stages, parts = Shape::parts, part_dims = dims / parts, chunks = dims / 8;
     // Whether V travels a whole tile ahead, as K does. A block of four query tiles has no registers left for that, and is
     // not waiting for memory.
     constexpr bool v_early = tiles < 4;
@@ -136,6 +135,8 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
         const auto row_of = [&](int half) {
             return query_of(half) < item.queries ? (item.first_query + query_of(half)) / args.group : -1;
         };
+        // Of plain decoding, the lower half of a tile is mostly empty: its weights are zero, and nobody asks for its sums.
+        const bool lower_half = item.queries - query_tile * 16 > 8;
 
         const auto next = [&](FlashCursor at) {
             while (true) {
@@ -186,7 +187,7 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
                 copies_commit();
                 return;
             }
-#pragma unroll 2
+#pragma unroll 4
             for (int i = thread; i < keys * chunks; i += flash_threads) {
                 const int key = i / chunks, column = i % chunks, source = sources[parity * keys + key];
                 if (column >= used_chunks) continue;
@@ -195,7 +196,7 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
             }
             copies_commit();
         };
-        // Queries of rounded keys lie as fragments do, in the order of RoundedKeys: four words of a lane behind each other.
+        // Queries of rounded keys lie as fragments do, in the order of RoundedShare: four words of a lane behind each other.
         const auto place_query = [&](int query, int column, uint4 values) {
             const int step = column / 8 * 4 + column % 2 * 2, to_lane = query % 8 * 4 + column % 8 / 2;
             std::uint32_t* const to = reinterpret_cast<std::uint32_t*>(shared_q) + ((query / 16 * (dims / 16) + step) * 32 + to_lane) * 4 + query % 16 / 8;
@@ -224,19 +225,22 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
         // On their way, if they are rounded.
         constexpr int part_keys = keys / parts;
         RoundedTile<dims, keys, flash_threads> k_tile, v_tile;
-        RoundedKeys<direct ? dims : 256, part_keys> own_keys;
-        RoundedValues<direct ? dims : 256, direct ? part_dims : 64, keys> own_values;
-        // Calls `fetch` with what tells the token of a key; of a tree's end, each lane finds one of 32.
-        const auto with_sources = [&](FlashCursor from, const auto& fetch) {
-            if (plain(from)) {
-                fetch([&](int key, int more) { return static_cast<std::size_t>(from.tile + key) + static_cast<std::size_t>(more); });
-            } else if (from.row < 0) {
-                fetch([&](int key, int more) { return static_cast<std::size_t>(min(from.tile + key + more, item.key_end - 1)); });
-            } else {
-                int found[keys / 32];
+        using Share = RoundedShare<direct ? dims : 256, direct ? keys : 32, 4>;
+        const typename Share::Lane own(lane, part);
+        unsigned char* const shares = reinterpret_cast<unsigned char*>(sources) + part * stages * Share::bytes;
+        // Calls `copy` with what tells the token of a key. Of a tile that is not plain, each lane has found one of 32: for its keys, and
+        // then for its values. Where none is, it takes another.
+        int found[keys / 32] = {};
+        const auto find = [&](FlashCursor from) {
+            if (plain(from)) return;
 #pragma unroll
-                for (int i = 0; i < keys / 32; ++i) found[i] = max(source_of(from, i * 32 + lane), 0);
-                fetch([&](int key, int more) {
+            for (int i = 0; i < keys / 32; ++i) found[i] = max(source_of(from, i * 32 + lane), 0);
+        };
+        const auto with_sources = [&](FlashCursor from, const auto& copy) {
+            if (plain(from)) {
+                copy([&](int key, int more) { return static_cast<std::size_t>(from.tile + key) + static_cast<std::size_t>(more); });
+            } else {
+                copy([&](int key, int more) {
                     key += more;
                     int token = __shfl_sync(0xffffffffu, found[0], key % 32);
                     if constexpr (keys > 32) {
@@ -247,18 +251,30 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
                 });
             }
         };
-        const auto fetch_own_keys = [&](FlashCursor from) {
-            with_sources(from, [&](const auto& source) {
-                own_keys.fetch(k, [&](int key, int more) { return source(part * part_keys + key, more); }, lane);
-            });
+        // Each ends a group of copies, if only an empty one: so it is known how many are younger than those that are waited for.
+        const auto copy_own_keys = [&](FlashCursor from, int slot) {
+            __syncwarp(); // all lanes are done with what lies there
+            if (from.tile < item.key_end) {
+                find(from);
+                with_sources(from, [&](const auto& token) { own.copy_keys(shares + slot * Share::bytes, k, token); });
+            }
+            copies_commit();
         };
-        const auto fetch_own_values = [&](FlashCursor from) {
-            with_sources(from, [&](const auto& source) { own_values.fetch(v, source, part * part_dims, lane); });
+        const auto copy_own_values = [&](FlashCursor from, int slot) {
+            __syncwarp();
+            if (from.tile < item.key_end) with_sources(from, [&](const auto& token) { own.copy_values(shares + slot * Share::bytes, v, token); });
+            copies_commit();
         };
+        FlashCursor asked[stages]; // direct: this tile and those behind it that are on their way
+        int slot = 0;
         if (at.tile < item.key_end) {
             if constexpr (direct) {
-                fetch_own_keys(at);
-                fetch_own_values(at);
+#pragma unroll
+                for (int i = 0; i < stages; ++i) {
+                    asked[i] = i == 0 ? at : asked[i - 1].tile < item.key_end ? next(asked[i - 1]) : asked[i - 1];
+                    copy_own_keys(asked[i], i);
+                    copy_own_values(asked[i], i);
+                }
             } else if constexpr (Kv::rounded) {
                 k_tile.fetch(k, sources + parity * keys, head_dim, thread);
                 if constexpr (v_early) v_tile.fetch(v, sources + parity * keys, head_dim, thread);
@@ -301,8 +317,13 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
         int partition = item.partition, partition_end = whole ? INT_MAX : partition_begin(partition + 1);
 
         while (at.tile < item.key_end) {
-            const FlashCursor following = next(at);
+            const FlashCursor following = direct ? asked[1] : next(at);
             const bool more = following.tile < item.key_end;
+            const unsigned char* const share = shares + slot * Share::bytes;
+            if constexpr (direct) {
+                copies_wait<2 * stages - 1>();
+                __syncwarp(); // own keys are here
+            }
             if constexpr (Kv::rounded && !direct) {
                 k_tile.store([&](int key, int column) { return chunk<dims>(shared_k, key, column); }, head_dim, thread);
                 if (more) find_sources(following, parity ^ 1);
@@ -321,8 +342,9 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
 
             float score[keys / 8][4] = {};
             if constexpr (Kv::rounded) {
-                // In the order of RoundedKeys, whether they come from there or from shared memory.
-                __half2 key_scale[part_keys / 8]; // of a block of 64
+                // In the order of RoundedShare, whatever they come from.
+                uint4 codes[part_keys / 8]; // of a block of 64, and their scales
+                __half2 key_scale[part_keys / 8];
 #pragma unroll
                 for (int column = 0; column < dims / 32; ++column) { // two steps of 16
                     std::uint32_t q[2][4];
@@ -335,9 +357,16 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
                     for (int tile = 0; tile < part_keys / 8; ++tile) {
                         std::uint32_t b[2][2];
                         if constexpr (direct) {
-                            if (column % 2 == 0) key_scale[tile] = own_keys.scale(tile, column / 2, lane);
-                            own_keys.fragment(tile, column / 2, column % 2 * 2, key_scale[tile], b[0]);
-                            own_keys.fragment(tile, column / 2, column % 2 * 2 + 1, key_scale[tile], b[1]);
+                            if (column % 2 == 0) {
+                                codes[tile] = own.key_codes(share, tile, column / 2);
+                                key_scale[tile] = own.key_scale(share, tile, column / 2);
+                            }
+                            const std::uint32_t two[2] = {column % 2 ? codes[tile].z : codes[tile].x, column % 2 ? codes[tile].w : codes[tile].y};
+#pragma unroll
+                            for (int j = 0; j < 2; ++j) {
+                                b[j][0] = widen_codes(two[j], 0x4140, key_scale[tile]);
+                                b[j][1] = widen_codes(two[j], 0x4342, key_scale[tile]);
+                            }
                         } else {
                             const int here = column / 2 * 8 + 2 * (lane & 3) + column % 2;
                             const uint4 all = *reinterpret_cast<const uint4*>(chunk<dims>(shared_k, part * part_keys + tile * 8 + lane / 4, here));
@@ -370,11 +399,14 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
                 for (int tile = 0; tile < part_keys / 8; ++tile) {
                     float* const to = own_scores + (lane / 4) * Shape::score_stride + part * part_keys + tile * 8 + 2 * (lane & 3);
                     *reinterpret_cast<float2*>(to) = {score[tile][0], score[tile][1]};
-                    *reinterpret_cast<float2*>(to + 8 * Shape::score_stride) = {score[tile][2], score[tile][3]};
+                    if (lower_half) *reinterpret_cast<float2*>(to + 8 * Shape::score_stride) = {score[tile][2], score[tile][3]};
                 }
             }
             if constexpr (direct) {
-                if (more) fetch_own_keys(following);
+#pragma unroll
+                for (int i = 1; i < stages; ++i) asked[i - 1] = asked[i];
+                if (asked[stages - 1].tile < item.key_end) asked[stages - 1] = next(asked[stages - 1]);
+                copy_own_keys(asked[stages - 1], slot);
             } else if constexpr (Kv::rounded) {
                 v_tile.store([&](int key, int column) { return chunk<dims>(shared_v, key, column); }, head_dim, thread);
             }
@@ -389,8 +421,10 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
                 for (int tile = 0; tile < keys / 8; ++tile) {
                     const float* const from = own_scores + (lane / 4) * Shape::score_stride + tile * 8 + 2 * (lane & 3);
                     const float2 low = *reinterpret_cast<const float2*>(from);
+                    score[tile][0] = low.x, score[tile][1] = low.y;
+                    if (!lower_half) continue;
                     const float2 high = *reinterpret_cast<const float2*>(from + 8 * Shape::score_stride);
-                    score[tile][0] = low.x, score[tile][1] = low.y, score[tile][2] = high.x, score[tile][3] = high.y;
+                    score[tile][2] = high.x, score[tile][3] = high.y;
                 }
             }
 
@@ -413,16 +447,28 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
                 }
             }
             std::uint32_t p[keys / 16][4];
-            float scale_old[2];
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
+                if (half == 1 && !lower_half) {
+#pragma unroll
+                    for (int tile = 0; tile < keys / 8; ++tile) p[tile / 2][(tile & 1) * 2 + half] = 0;
+                    continue;
+                }
                 float top = largest[half];
 #pragma unroll
                 for (int tile = 0; tile < keys / 8; ++tile) top = fmaxf(top, fmaxf(score[tile][2 * half], score[tile][2 * half + 1]));
                 top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 1));
                 top = fmaxf(top, __shfl_xor_sync(0xffffffffu, top, 2));
                 const float safe = top == -INFINITY ? 0.0f : __fmul_rn(top, args.scale);
-                scale_old[half] = largest[half] == top ? 1.0f : power_of_two(__fmaf_rn(largest[half], args.scale, -safe));
+                if (__any_sync(0xffffffffu, largest[half] != top)) {
+                    const float scale_old = largest[half] == top ? 1.0f : power_of_two(__fmaf_rn(largest[half], args.scale, -safe));
+#pragma unroll
+                    for (int j = 2 * half; j < 2 * half + 2; ++j) {
+                        weight[j] = __fmul_rn(weight[j], scale_old);
+#pragma unroll
+                        for (int tile = 0; tile < part_dims / 8; ++tile) sum[tile][j] = __fmul_rn(sum[tile][j], scale_old);
+                    }
+                }
                 largest[half] = top;
 #pragma unroll
                 for (int tile = 0; tile < keys / 8; ++tile) {
@@ -430,32 +476,24 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
                                                                     power_of_two(__fmaf_rn(score[tile][2 * half + 1], args.scale, -safe)));
                 }
             }
-            if (__any_sync(0xffffffffu, scale_old[0] != 1 || scale_old[1] != 1)) {
-#pragma unroll
-                for (int j = 0; j < 4; ++j) {
-                    weight[j] = __fmul_rn(weight[j], scale_old[j / 2]);
-#pragma unroll
-                    for (int tile = 0; tile < part_dims / 8; ++tile) sum[tile][j] = __fmul_rn(sum[tile][j], scale_old[j / 2]);
-                }
-            }
             if constexpr (!Kv::rounded) {
                 if (more) copies_wait<1>();
                 else copies_wait<0>();
                 __syncthreads(); // V is here
+            }
+            if constexpr (direct) {
+                copies_wait<2 * stages - 1>();
+                __syncwarp(); // own values are here
             }
             constexpr std::uint32_t ones = 0x3c003c00;
 #pragma unroll
             for (int step = 0; step < keys / 16; ++step) {
                 multiply_16x8x16(weight, p[step], ones, ones);
                 if constexpr (direct) {
-                    const __half2 value_scale[2] = {own_values.scale(step, 0, lane), own_values.scale(step, 1, lane)};
+                    std::uint32_t b[part_dims / 8][2];
+                    own.values(share, step, b);
 #pragma unroll
-                    for (int word = 0; word < part_dims / 32; ++word) {
-                        std::uint32_t b[4][2];
-                        own_values.fragments(step, word, value_scale, b);
-#pragma unroll
-                        for (int i = 0; i < 4; ++i) multiply_16x8x16(sum[word * 4 + i], p[step], b[i][0], b[i][1]);
-                    }
+                    for (int tile = 0; tile < part_dims / 8; ++tile) multiply_16x8x16(sum[tile], p[step], b[tile][0], b[tile][1]);
                 } else {
 #pragma unroll
                     for (int tile = 0; tile < part_dims / 8; tile += 2) {
@@ -467,7 +505,8 @@ __global__ void __launch_bounds__(flash_threads, (flash_blocks<Kv, tiles, whole,
                 }
             }
             if constexpr (direct) {
-                if (more) fetch_own_values(following);
+                copy_own_values(asked[stages - 1], slot);
+                slot = slot + 1 == stages ? 0 : slot + 1;
             }
             if constexpr (!whole) {
                 if (!more || following.tile >= partition_end) {

@@ -20,34 +20,18 @@ namespace lucebox::compute::cuda {
 struct PartitionSpan {
     int begin, first, tokens;
 };
-#ifndef LUCEBOX_P
-#define LUCEBOX_P 0
-#endif
-#if LUCEBOX_P == 0
-#define E1 4096
-#define E2 8192
-#define E3 32768
-#elif LUCEBOX_P == 1
-#define E1 4096
-#define E2 16384
-#define E3 65536
-#else
-#define E1 8192
-#define E2 16384
-#define E3 131072
-#endif
 // The span that a position, or a partition, lies in.
 LUCEBOX_BOTH constexpr PartitionSpan partition_span(int position) {
-    if (position < E1) return {0, 0, 64};
-    if (position < E2) return {E1, E1 / 64, 128};
-    if (position < E3) return {E2, E1 / 64 + (E2 - E1) / 128, 256};
-    return {E3, E1 / 64 + (E2 - E1) / 128 + (E3 - E2) / 256, 512};
+    if (position < 4096) return {0, 0, 64};
+    if (position < 8192) return {4096, 64, 128};
+    if (position < 32768) return {8192, 96, 256};
+    return {32768, 192, 512};
 }
 LUCEBOX_BOTH constexpr PartitionSpan span_of_partition(int partition) {
-    if (partition < partition_span(E1).first) return partition_span(0);
-    if (partition < partition_span(E2).first) return partition_span(E1);
-    if (partition < partition_span(E3).first) return partition_span(E2);
-    return partition_span(E3);
+    if (partition < 64) return partition_span(0);
+    if (partition < 96) return partition_span(4096);
+    if (partition < 192) return partition_span(8192);
+    return partition_span(32768);
 }
 
 // Partition p holds the tokens partition_begin(p) .. partition_begin(p + 1) - 1.
@@ -63,8 +47,8 @@ LUCEBOX_BOTH constexpr int partition_begin(int partition) {
 
 #undef LUCEBOX_BOTH
 
-// More than this takes more than one block to add up soon.
-inline constexpr int many_partitions = 48;
+// More than these take more than one block to be added up soon: contexts beyond 24K tokens.
+inline constexpr int many_partitions = 160;
 
 // Sums of partitions are held for at most so many rows times partitions at once (317 MB for 24 heads of 256: 32 rows behind 128K
 // tokens), or for 16 rows. A step of more takes its rows in passes.
