@@ -59,6 +59,12 @@ inline __half2 __hfma2(__half2 a, __half2 b, __half2 c) {
     return {rounded(value_of(a.x) * value_of(b.x) + value_of(c.x)),
             rounded(value_of(a.y) * value_of(b.y) + value_of(c.y))};
 }
+inline __half2 __low2half2(__half2 a) {
+    return {a.x, a.x};
+}
+inline __half2 __high2half2(__half2 a) {
+    return {a.y, a.y};
+}
 inline __half2 __floats2half2_rn(float a, float b) {
     return {rounded(a), rounded(b)};
 }

@@ -78,11 +78,15 @@ __device__ __forceinline__ std::uint32_t take(std::uint32_t value, int by, std::
 }
 // (value & mask) | with, as one instruction: the compiler would fold constants into two.
 __device__ __forceinline__ std::uint32_t masked_or(std::uint32_t value, std::uint32_t mask, std::uint32_t with) {
+#ifdef __CUDA_ARCH__
     std::uint32_t out;
     asm("lop3.b32 %0, %1, %2, %3, 0xf8;"
         : "=r"(out)
         : "r"(value), "r"(mask), "r"(with));
     return out;
+#else
+    return (value & mask) | with;
+#endif
 }
 // In the form that the compiler makes no copies for: a multiplication can read either half twice.
 __device__ __forceinline__ std::uint32_t low_twice(std::uint32_t v) {
