@@ -45,7 +45,8 @@ PinnedMemory::~PinnedMemory() {
 
 struct Memory::Slab {
     std::byte* data = nullptr;
-    std::size_t bytes = 0, filled = 0;
+    std::size_t bytes = 0, filled = 0; // filled: to where room was given
+    std::size_t taken = 0;             // by buffers that are there
 
     Slab() = default;
     Slab(const Slab&) = delete;
@@ -57,17 +58,15 @@ struct Memory::Slab {
 
 class Memory::SlabBuffer final : public Buffer {
 public:
-    SlabBuffer(std::shared_ptr<Slab> slab, std::shared_ptr<std::size_t> taken, std::size_t offset, std::size_t bytes)
-        : slab_(std::move(slab)), taken_(std::move(taken)) {
+    SlabBuffer(std::shared_ptr<Slab> slab, std::size_t offset, std::size_t bytes) : slab_(std::move(slab)) {
         data_ = slab_->data + offset;
         bytes_ = bytes;
-        *taken_ += aligned(bytes);
+        slab_->taken += aligned(bytes);
     }
-    ~SlabBuffer() override { *taken_ -= aligned(bytes_); }
+    ~SlabBuffer() override { slab_->taken -= aligned(bytes_); }
 
 private:
     std::shared_ptr<Slab> slab_;
-    std::shared_ptr<std::size_t> taken_;
 };
 
 Result<std::shared_ptr<Memory::Slab>> Memory::new_slab(std::size_t bytes) {
@@ -87,26 +86,34 @@ Result<std::unique_ptr<Buffer>> Memory::allocate(std::size_t bytes, bool alone) 
         LUCEBOX_TRY(auto slab, new_slab(size));
         slab->filled = size;
         slabs_.push_back(slab);
-        return std::unique_ptr<Buffer>(std::make_unique<SlabBuffer>(std::move(slab), taken_, 0, bytes));
+        return std::unique_ptr<Buffer>(std::make_unique<SlabBuffer>(std::move(slab), 0, bytes));
     }
     for (const auto& weak : slabs_) {
         const auto slab = weak.lock();
         if (slab->bytes - slab->filled < size) continue;
         slab->filled += size;
-        return std::unique_ptr<Buffer>(std::make_unique<SlabBuffer>(slab, taken_, slab->filled - size, bytes));
+        return std::unique_ptr<Buffer>(std::make_unique<SlabBuffer>(slab, slab->filled - size, bytes));
     }
     auto slab = new_slab(slab_size(size));
     if (!slab) slab = new_slab(size); // what is left may be less than a slab, and enough
     if (!slab) return slab.error();
     (*slab)->filled = size;
     slabs_.push_back(*slab);
-    return std::unique_ptr<Buffer>(std::make_unique<SlabBuffer>(*slab, taken_, 0, bytes));
+    return std::unique_ptr<Buffer>(std::make_unique<SlabBuffer>(*slab, 0, bytes));
 }
 
 std::size_t Memory::used() const {
     std::size_t bytes = 0;
     for (const auto& weak : slabs_) {
         if (const auto slab = weak.lock()) bytes += slab->bytes;
+    }
+    return bytes;
+}
+
+std::size_t Memory::taken() const {
+    std::size_t bytes = 0;
+    for (const auto& weak : slabs_) {
+        if (const auto slab = weak.lock()) bytes += slab->taken;
     }
     return bytes;
 }

@@ -43,7 +43,7 @@ public:
     Result<PinnedMemory> allocate_pinned(std::size_t bytes);
 
     std::size_t used() const; // bytes of slabs
-    std::size_t taken() const { return *taken_; } // of those, bytes of buffers
+    std::size_t taken() const; // of those, bytes of buffers
     std::size_t allocations() const { return count_; }
 
 private:
@@ -54,7 +54,6 @@ private:
     bool refused() { return ++count_ == fail_at_; }
 
     std::vector<std::weak_ptr<Slab>> slabs_;
-    std::shared_ptr<std::size_t> taken_ = std::make_shared<std::size_t>(0); // which buffers outlive this for
     std::size_t count_ = 0, fail_at_ = 0;
 };
 
