@@ -60,13 +60,17 @@ LUCEBOX_HOST_DEVICE constexpr std::uint32_t halves(std::uint32_t first, std::uin
 // mantissa of 1024 or of 1, which is subtracted again. (Mins are put lower because their d, 2^10 times as large, then
 // keeps its bits: a subnormal would not.)
 inline constexpr std::uint32_t scale_magic = 0x6400, min_magic = 0x3c00, sign_bit = 0x8000;
-__device__ __forceinline__ std::uint32_t numbers(std::uint32_t code, std::uint32_t first_magic,
-                                                 std::uint32_t second_magic, std::uint32_t offset) {
+// Of numbers that are there already.
+__device__ __forceinline__ std::uint32_t less_magic(std::uint32_t code, std::uint32_t first_magic,
+                                                    std::uint32_t second_magic, std::uint32_t offset) {
     const std::uint32_t less = halves((sign_bit | first_magic) + offset, (sign_bit | second_magic) + offset);
-    return raw(__hadd2(pair(code | halves(first_magic, second_magic)), pair(less)));
+    return raw(__hadd2(pair(code), pair(less)));
+}
+__device__ __forceinline__ std::uint32_t numbers(std::uint32_t code, std::uint32_t magic, std::uint32_t offset) {
+    return less_magic(code | both(magic), magic, magic, offset);
 }
 __device__ __forceinline__ std::uint32_t scale_numbers(std::uint32_t code, std::uint32_t offset) {
-    return numbers(code, scale_magic, scale_magic, offset);
+    return numbers(code, scale_magic, offset);
 }
 // Moved to the right, or to the left where `by` is negative.
 __device__ __forceinline__ std::uint32_t moved(std::uint32_t value, int by) {
@@ -250,8 +254,8 @@ struct Scales {
                 const int i = (block / 2) * 2 + r;
                 std::uint32_t six = masked_or(moved(low.x, 4 * i), 0x000f000f, halves(scale_magic, min_magic));
                 six = masked_or(moved(high, 2 * i - 4), 0x00300030, six);
-                const std::uint32_t less = halves(sign_bit | scale_magic, sign_bit | min_magic);
-                const std::uint32_t both_of = raw(__hmul2(__hadd2(pair(six), pair(less)), pair(r ? e : d)));
+                const std::uint32_t both_of =
+                    raw(__hmul2(pair(less_magic(six, scale_magic, min_magic, 0)), pair(r ? e : d)));
                 scale[r] = low_twice(both_of), min[r] = high_twice(both_of);
             }
         } else if constexpr (form == Form::q4_1 || form == Form::q5_1) {
@@ -272,7 +276,7 @@ struct Scales {
             std::uint32_t mins;
             if constexpr (form == Form::q2_k) {
                 mins =
-                    raw(__hmul2(pair(numbers(take(low.y, 4 * block, 0x000f000f), min_magic, min_magic, 0)), pair(e)));
+                    raw(__hmul2(pair(numbers(take(low.y, 4 * block, 0x000f000f), min_magic, 0)), pair(e)));
             } else { // -offset * scale
                 constexpr int offset = code_offset(form) == 4    ? 2
                                        : code_offset(form) == 8  ? 3
