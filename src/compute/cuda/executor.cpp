@@ -150,7 +150,7 @@ std::size_t Executor::kind_of(const AttentionArgs& args) const {
 
 Status Executor::begin(const Program& program, const StepPlan& plan, std::size_t padded_rows) {
     kinds_.clear();
-    caches_.clear();
+    std::vector<const KvView*> caches; // of the first layer of each kind
     query_tiles_ = 1;
     pass_rows_ = attention_pass_rows(plan);
     many_partitions_ = has_many_partitions(plan);
@@ -166,7 +166,7 @@ Status Executor::begin(const Program& program, const StepPlan& plan, std::size_t
         if (!attention || kind_of(attention->args) < kinds_.size()) continue;
         const AttentionArgs& args = attention->args;
         kinds_.push_back({args.window, args.heads / args.cache.kv_heads, args.bidirectional});
-        caches_.push_back(&args.cache);
+        caches.push_back(&args.cache);
         query_tiles_ = std::max(query_tiles_, whole_ ? (prompt ? prompt_query_tiles : 4) : query_tiles(plan, kinds_.back().group, args.cache.type == DType::q8_0));
     }
     if (whole_ && plan.sequences.size() > 1 && deltas > 0) {
@@ -177,7 +177,7 @@ Status Executor::begin(const Program& program, const StepPlan& plan, std::size_t
     }
     work_.resize(StepBlock::most_kinds);
     for (std::size_t i = 0; i < kinds_.size(); ++i) {
-        const std::size_t blocks = whole_ ? 1 : attention_blocks(*caches_[i], query_tiles_, card_.processors, card_.shared_limit);
+        const std::size_t blocks = whole_ ? 1 : attention_blocks(*caches[i], query_tiles_, card_.processors, card_.shared_limit);
         make_attention_work(plan, kinds_[i], query_tiles_, blocks, work_[i]);
     }
     sequences_ = std::bit_ceil(plan.sequences.size());

@@ -83,8 +83,7 @@ private:
     std::unique_ptr<StepKernel> step_kernel_; // none: each product by itself
     std::vector<Rotation> rotations_;
     std::vector<AttentionKind> kinds_; // of this step
-    std::vector<AttentionWorkList> work_;   // of each kind
-    std::vector<const KvView*> caches_;     // of the first layer of each kind
+    std::vector<AttentionWorkList> work_; // of each kind
     int query_tiles_ = 1;
     std::size_t pass_rows_ = max_tree_rows; // of attention
     bool many_partitions_ = false;

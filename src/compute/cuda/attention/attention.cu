@@ -121,10 +121,11 @@ __global__ void __launch_bounds__(combine_threads) combine_kernel(const CombineA
     }
     const int first = partition_of(begin), last = partition_of(end - 1);
     const int count = last - first + 1;
-    if (count > many_partitions) combine<8, false>(args, first, last, first_dim, min(combine_slice, args.head_dim - first_dim) / 4);
-    else if (first_dim > 0) return;
-    else if (count > 32) combine<8, false>(args, first, last, 0, args.head_dim / 4);
-    else combine<4, true>(args, first, last, 0, args.head_dim / 4);
+    const bool sliced = count > many_partitions;
+    if (first_dim > 0 && !sliced) return;
+    const int lanes = (sliced ? min(combine_slice, args.head_dim - first_dim) : args.head_dim) / 4;
+    if (count > 32) combine<8, false>(args, first, last, first_dim, lanes);
+    else combine<4, true>(args, first, last, first_dim, lanes);
 }
 
 FlashInstance instance(DType type, std::size_t head_dim, int tiles, bool whole) {

@@ -112,9 +112,8 @@ void share_out(const StepPlan& plan, const std::vector<AttentionItem>& tiles, st
         all += cost;
         longest = std::max(longest, cost);
     }
-    std::size_t runs = 0;
     const auto count = [&](std::int32_t most) {
-        runs = 0;
+        std::size_t runs = 0;
         for (const AttentionItem& tile : tiles) cut(tile, tail_of(plan, tile, group), most, [&](const AttentionItem&) { ++runs; });
         return runs;
     };
@@ -122,7 +121,7 @@ void share_out(const StepPlan& plan, const std::vector<AttentionItem>& tiles, st
     while (count(most) > blocks && most < longest + largest_partition) most += most / 16 + 1;
     const std::size_t first = items.size();
     for (const AttentionItem& tile : tiles) cut(tile, tail_of(plan, tile, group), most, [&](const AttentionItem& run) { items.push_back(run); });
-    if (runs <= blocks) return;
+    if (items.size() - first <= blocks) return;
     // Some blocks take more than one: the long ones first.
     std::stable_sort(items.begin() + static_cast<std::ptrdiff_t>(first), items.end(), [](const AttentionItem& a, const AttentionItem& b) {
         return a.key_end - a.key_begin > b.key_end - b.key_begin;
