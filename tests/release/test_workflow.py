@@ -3,23 +3,13 @@ evaluated, with GitHub's rules (github.py); only the jobs that take docker are n
 docker that takes notes."""
 import os
 import subprocess
-import sys
 import tempfile
 import unittest
 
-try:
-    import yaml
-except ImportError:
-    print("skipped: python3-yaml is not installed")
-    sys.exit(77)
-
 import github
+from test_release import FULL, REPOSITORY, SHA, read, yaml  # skips where yaml is not installed
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SHA = "0123456789abcdef0123456789abcdef01234567"
-FULL = "75;80;86;89;90;120"
-with open(REPOSITORY + "/.github/workflows/docker.yml") as published:
-    TEXT = published.read()
+TEXT = read(".github/workflows/docker.yml")
 
 
 def push(ref="refs/heads/main", changed=("src/app/main.cpp",), text=TEXT):
