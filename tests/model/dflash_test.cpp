@@ -1,4 +1,5 @@
 // DFlash drafts against what an independent implementation computes: features, every draft logit, whole traces.
+#include "converted_draft.h"
 #include "oracle.h"
 
 #include "gguf/writer.h"
@@ -211,6 +212,40 @@ INSTANTIATE_TEST_SUITE_P(All, Dflash,
                                            Case{"dflash-qwen35", "draft", "draft.gguf", On::cuda},
                                            Case{"dflash-qwen35", "draft_swa", "draft_swa.gguf", On::cuda}),
                          case_name);
+
+// With F32 this is of the widening alone, which must change nothing.
+TEST(DflashConverted, AWiderDraftSaysTheSameAndOneOfFewerBitsNearlySo) {
+    const auto folder = oracle_path("dflash-qwen3");
+    const std::vector<TokenId> sequence = must(read_npy_tokens(folder / "sequence.npy"));
+    constexpr std::size_t context = 48;
+    const std::vector<float> expected = floats(folder / fmt::format("draft_logits_ctx{}.npy", context));
+    Rig rig(folder / "model.gguf", {.context = 256, .sequences = 1, .rows = 128, .kv_type = {}});
+    struct Rounded {
+        gguf::TensorType type;
+        float tolerance; // of logits up to 10
+        long tensors;    // of that type, norms included
+    };
+    using enum gguf::TensorType;
+    for (const Rounded& rounded : {Rounded{f32, logit_tolerance, 36}, Rounded{q8_0, 0.3f, 22}, Rounded{q4_k, 1.0f, 6}}) {
+        const auto file = converted_draft(folder / "draft.gguf", rounded.type);
+        ASSERT_TRUE(file) << file.error().message;
+        EXPECT_EQ(std::ranges::count(file->tensors(), rounded.type, &gguf::Tensor::type), rounded.tensors);
+        const auto loaded = DraftRunner::load(*file, *rig.device, *rig.runner);
+        ASSERT_TRUE(loaded) << loaded.error().message;
+        DraftRunner& draft = **loaded;
+        const SequenceId id = rig.open();
+        rig.feed(id, std::span(sequence).first(context), context);
+        std::vector<std::int32_t> rows(context);
+        std::iota(rows.begin(), rows.end(), 0);
+        draft.append(id, rows);
+        const std::vector<float> logits = draft.logits({id, sequence[context]});
+        rig.runner->close(id);
+        ASSERT_EQ(logits.size(), expected.size());
+        float worst = 0;
+        for (std::size_t i = 0; i < logits.size(); ++i) worst = std::max(worst, std::abs(logits[i] - expected[i]));
+        EXPECT_LT(worst, rounded.tolerance) << gguf::block_format(rounded.type).name;
+    }
+}
 
 TEST(DflashMismatch, ADraftOfAnotherModelIsRefusedWithBothValues) {
     const auto refusal = [](const char* target, const std::filesystem::path& draft) -> std::string {
