@@ -14,9 +14,12 @@ def cpu_seconds_of_children():
     return used.ru_utime + used.ru_stime
 
 
+def clean_environment():
+    """Without the caller's own settings."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("LUCEBOX_")} | {"XDG_CONFIG_HOME": "/nonexistent"}
+
+
 def run(*arguments, stdin="", timeout=120, environment=None):
     """Runs the program without the caller's own settings; the result has returncode, stdout and stderr."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("LUCEBOX_")}
-    clean["XDG_CONFIG_HOME"] = "/nonexistent"
     return subprocess.run([BINARY, *map(str, arguments)], input=stdin, capture_output=True, text=True, timeout=timeout,
-                          env={**clean, **(environment or {})})
+                          env={**clean_environment(), **(environment or {})})

@@ -2,12 +2,14 @@
 import json
 import os
 import re
+import struct
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
 import npy
-from program import ORACLES, cpu_seconds_of_children, run
+from program import BINARY, ORACLES, clean_environment, cpu_seconds_of_children, run
 
 LLAMA = ORACLES / "llama" / "model.gguf"
 COMMANDS = ("serve", "run", "check", "models", "generate", "logits", "tokenize", "draft", "quantize", "bench", "config", "version")
@@ -389,6 +391,105 @@ class Drafts(unittest.TestCase):
         got, log = self.proposals()
         self.assertEqual(got, expected)
         self.assertIn("tiny-1b-speculator/model.safetensors was found", log)
+
+
+GREEN = re.compile(r"\x1b\[32m(.*?)\x1b\[0m", re.S)
+SPEED = re.compile(r"\r\n\x1b\[2m\[\d+ \+ (\d+) tokens, .* tok/s\]")
+STATS = re.compile(r"\[([\d.]+) tokens a step: (\d+) tokens in (\d+) steps, (\d+) of (\d+) guesses right, (\d+) of those found in the text\]\n")
+
+
+def plain(text):
+    """Of a text of random weights: what is no letter may be shown in other ways."""
+    return re.sub(r"[^ -~]", "", text)
+
+
+class Stats(unittest.TestCase):
+    """run --stats: what was guessed is green on a terminal as it comes, and behind each answer stand its tokens a step."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        cls.model = Path(cls.folder.name, "chat.gguf")
+        cls.model.write_bytes(cls.with_template((ORACLES / "dflash-qwen3/model.gguf").read_bytes()))
+        cls.guesses = {"draft": (ORACLES / "dflash-qwen3/draft.gguf", "tree:16"), "lookup": ("none", "chain:3")}
+
+    @staticmethod
+    def with_template(model):
+        """The file with a chat template that is the message alone, as its first key; what follows stays aligned."""
+        def string(text):
+            return struct.pack("<Q", len(text)) + text
+        key, template = string(b"tokenizer.chat_template"), b"{{ messages[0].content }}{#"
+        template += b" " * (-(len(key) + 4 + 8 + len(template) + 2) % 32) + b"#}"
+        tensors, keys = struct.unpack_from("<QQ", model, 8)
+        return model[:8] + struct.pack("<QQ", tensors, keys + 1) + key + struct.pack("<I", 8) + string(template) + model[24:]
+
+    def asked(self, command, guesses, *more):
+        draft, shape = self.guesses[guesses]
+        return (command, "--model", self.model, "--draft", draft, "--speculation", shape, "--device", "cpu", "--threads", "1",
+                "--temperature", "0", "--max-tokens", "60", "--prompt", "one two three", *more)
+
+    def expected(self, guesses):
+        """What the same text is known to take."""
+        got = run(*self.asked("generate", guesses, "--json"))
+        self.assertEqual(got.returncode, 0, got.stderr)
+        return json.loads(got.stdout)
+
+    def on_terminal(self, *arguments):
+        """What a terminal is shown, and what goes to standard error, which is none."""
+        leader, follower = os.openpty()
+        environment = {name: value for name, value in clean_environment().items() if name != "NO_COLOR"}
+        process = subprocess.Popen([BINARY, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=follower, stderr=subprocess.PIPE, text=True,
+                                   env={**environment, "TERM": "xterm"})
+        os.close(follower)
+        shown = b""
+        try:
+            while piece := os.read(leader, 65536):
+                shown += piece
+        except OSError:  # the other end is closed
+            pass
+        os.close(leader)
+        errors = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 0, errors)
+        return shown.decode(errors="replace"), errors
+
+    def check_told(self, errors, known, guesses):
+        told = STATS.findall(errors)
+        self.assertEqual(len(told), 1, errors)
+        a_step, tokens, steps, right, drafted, found = (float(told[0][0]), *map(int, told[0][1:]))
+        self.assertEqual((tokens, steps, right, drafted), (len(known["tokens"]) - 1, len(known["steps"]), known["accepted"], known["drafted"]))
+        self.assertAlmostEqual(a_step, tokens / steps, delta=0.0051)
+        self.assertGreater(right, 0)
+        if guesses == "lookup":
+            self.assertEqual(found, right)
+
+    def test_on_a_terminal_what_was_guessed_is_green(self):
+        for guesses in self.guesses:
+            with self.subTest(guesses):
+                known = self.expected(guesses)
+                shown, errors = self.on_terminal(*self.asked("run", guesses, "--stats"))
+                self.check_told(errors, known, guesses)
+                end = SPEED.search(shown)
+                self.assertEqual(int(end[1]), len(known["tokens"]))
+                answer = shown[:end.start()]
+                self.assertEqual(len(GREEN.findall(answer)), known["accepted"])
+                self.assertEqual(plain(GREEN.sub(r"\1", answer)), plain(known["text"]))
+
+    def test_elsewhere_the_answer_is_bare_and_the_figures_are_on_standard_error(self):
+        for guesses in self.guesses:
+            with self.subTest(guesses):
+                known = self.expected(guesses)
+                got = run(*self.asked("run", guesses, "--stats"))
+                self.assertEqual((got.returncode, plain(got.stdout)), (0, plain(known["text"])))
+                self.check_told(got.stderr, known, guesses)
+
+    def test_without_it_nothing_is_told(self):
+        known = self.expected("lookup")
+        self.assertGreater(known["accepted"], 0)
+        shown, errors = self.on_terminal(*self.asked("run", "lookup"))
+        self.assertEqual(plain(shown[:SPEED.search(shown).start()]), plain(known["text"]))
+        self.assertNotIn("a step", shown + errors)
+        self.assertNotIn("a step", run(*self.asked("run", "lookup")).stderr)
 
 
 if __name__ == "__main__":
