@@ -94,7 +94,8 @@ protected:
         return list;
     }
 
-    static bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds within = 5s) {
+    // Long, since only a test that fails waits so long: on a busy machine a thread may not run for seconds.
+    static bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds within = 30s) {
         const auto end = std::chrono::steady_clock::now() + within;
         while (!condition()) {
             if (std::chrono::steady_clock::now() > end) return false;

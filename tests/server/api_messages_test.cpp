@@ -223,7 +223,12 @@ TEST_F(MessagesApi, PingsWhileItWaits) {
     RawClient client(server->port());
     client.send(post_text("/v1/messages", fmt::format(R"({{"max_tokens":5,"stream":true,{}}})", kHi)));
     wait_for_submissions(1);
-    std::this_thread::sleep_for(90ms);
+    const auto pings = [&] {
+        std::size_t count = 0;
+        for (std::size_t at = 0; (at = client.received().find("event: ping", at)) != std::string::npos; ++at) ++count;
+        return count;
+    };
+    while (pings() < 3) ASSERT_TRUE(client.receive()); // while nothing else comes
     backend->at(0).finish(0);
     const auto list = types(events(client.response().body, true));
     EXPECT_GE(std::count(list.begin(), list.end(), "ping"), 3);

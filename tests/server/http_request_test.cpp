@@ -230,9 +230,12 @@ TEST_F(HttpRequest, silent_connection_is_closed_without_a_word) {
     RawClient client(port());
     EXPECT_TRUE(client.closed_by_server());
     EXPECT_EQ(client.received(), "");
-    RawClient second(port());
-    EXPECT_EQ(second.request("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").status, 200);
-    EXPECT_TRUE(second.closed_by_server());
+    std::unique_ptr<RawClient> second;
+    EXPECT_TRUE(eventually([&] { // one that a busy machine keeps from asking in time is closed as well
+        second = std::make_unique<RawClient>(port());
+        return second->request("GET /hello HTTP/1.1\r\nHost: localhost\r\n\r\n").status == 200;
+    }));
+    EXPECT_TRUE(second->closed_by_server());
 }
 
 TEST_F(HttpRequest, request_id_is_echoed_if_sane_and_made_up_otherwise) {
@@ -259,7 +262,7 @@ TEST_F(HttpRequest, random_bytes_never_stop_the_server) {
         client.send(text);
         if (i % 3 == 0) client.reset();
     }
-    EXPECT_EQ(get("/hello").status, 200);
+    EXPECT_TRUE(eventually([&] { return get("/hello").status == 200; })); // once it comes within the 20 ms
     EXPECT_TRUE(eventually([&] { return server->counters().connections_open == 0; }));
 }
 

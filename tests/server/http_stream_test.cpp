@@ -186,12 +186,11 @@ TEST_F(HttpStream, half_closed_client_still_gets_the_answers_to_what_it_pipeline
 TEST_F(HttpStream, timers_fire_and_dropping_one_cancels_it) {
     start();
     std::atomic<int> fired{0};
-    const auto kept_timer = server->after(5ms, [&] { ++fired; });
+    const auto kept_timer = server->after(200ms, [&] { ++fired; }); // when this one fires, the other would have
     {
-        const auto dropped = server->after(5ms, [&] { fired += 100; });
+        const auto dropped = server->after(100ms, [&] { fired += 100; });
     }
-    EXPECT_TRUE(eventually([&] { return fired == 1; }));
-    std::this_thread::sleep_for(10ms);
+    EXPECT_TRUE(eventually([&] { return fired > 0; }));
     EXPECT_EQ(fired, 1);
 }
 

@@ -29,6 +29,8 @@ struct RawResponse {
 
 class RawClient {
 public:
+    static constexpr auto patience = std::chrono::seconds(30); // only a test that fails waits so long
+
     explicit RawClient(std::uint16_t port, int receive_buffer = 0) {
         socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (receive_buffer != 0) ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
@@ -67,7 +69,7 @@ public:
     }
 
     // Appends what arrives to received(); false at the end of the stream, on an error and after the timeout.
-    bool receive(std::chrono::milliseconds timeout = std::chrono::seconds(5)) {
+    bool receive(std::chrono::milliseconds timeout = patience) {
         pollfd waiting{socket_, POLLIN, 0};
         int ready = 0;
         do ready = ::poll(&waiting, 1, static_cast<int>(timeout.count()));
@@ -83,14 +85,14 @@ public:
         received_.append(buffer, static_cast<std::size_t>(count));
         return true;
     }
-    bool receive_until(std::string_view text, std::chrono::milliseconds timeout = std::chrono::seconds(5)) {
+    bool receive_until(std::string_view text, std::chrono::milliseconds timeout = patience) {
         while (received_.find(text) == std::string::npos) {
             if (!receive(timeout)) return false;
         }
         return true;
     }
     // True if the server closes within the timeout.
-    bool closed_by_server(std::chrono::milliseconds timeout = std::chrono::seconds(5)) {
+    bool closed_by_server(std::chrono::milliseconds timeout = patience) {
         timed_out_ = false;
         while (receive(timeout)) {
         }
