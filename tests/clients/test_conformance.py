@@ -25,6 +25,8 @@ RULES = [
     {"last": ["two words"], "say": "one two STOP three"},
     {"last": ["Astronaut"], "say": EMOJI},
     {"last": ["patch"], "say": call("apply_patch", input="*** Begin Patch\n*** End Patch") + "\n" + call("read_file", path="a")},
+    {"last": ["Slow story"], "say": STORY, "pace": 20},  # minutes long, unless somebody ends it
+    {"last": ["Held"], "say": STORY[:4000], "pace": 20, "until": "released"},
     {"last": ["Story"], "say": STORY},
     {"last": ["Think freely"]},
     {"say": "Hello"}]
@@ -104,6 +106,12 @@ class Case(unittest.TestCase):
     def now(self, name):
         return self.json("/status/json")["stats"][name]
 
+    def reading_takes(self):
+        """Seconds that this machine needs for a prompt like LONG, as busy as it is."""
+        begin = time.monotonic()
+        self.json("/v1/completions", {"prompt": f"{begin} {LONG}", "max_tokens": 1})
+        return time.monotonic() - begin
+
 
 def claude_body(cch):
     return {"model": "claude-x", "max_tokens": 200,
@@ -162,13 +170,16 @@ class Codex(Case):
 
     def test_cx_3_a_stream_that_is_killed_while_its_prompt_is_read_makes_room(self):
         connection = self.begin("/v1/responses", {"input": "one " + LONG, "stream": True})
-        self.assertTrue(self.wait_until(lambda: self.now("running") == 1, 10))
-        time.sleep(0.1)
+        self.assertTrue(self.wait_until(lambda: self.json("/status/json")["phase"] == "prefill", 10))
+        cancelled = self.now("requests_cancelled")
         connection.close()
         begin = time.monotonic()
         self.json("/v1/responses", {"input": "Hi"})
-        self.assertLess(time.monotonic() - begin, 1)
-        self.assertTrue(self.wait_until(lambda: self.now("running") == 0, 1))
+        answered = time.monotonic() - begin
+        self.assertTrue(self.wait_until(lambda: self.now("running") == 0, 30))
+        self.assertEqual(self.now("requests_cancelled"), cancelled + 1)  # not read to its end
+        if answered >= 1:  # a machine that does much else takes longer for all of it
+            self.assertLess(answered, self.reading_takes() / 2)
 
 
 class OpenCode(Case):
@@ -212,22 +223,30 @@ class Meanwhile(Case):
             seconds.append(time.monotonic() - begin)
         return statistics.median(seconds)
 
+    def check_soon(self, path, took, seconds):
+        """Within so many seconds; a machine that does much else may take four times what it takes with nobody else to be served."""
+        if took >= seconds:
+            self.assertTrue(self.wait_until(lambda: self.now("running") == 0, 60))
+            self.assertLess(took, 4 * self.typical(path), path)
+
     def test_ow_1_the_models_are_listed_at_once_while_an_answer_is_generated(self):
         connection = self.begin("/v1/chat/completions", {"messages": user("Story"), "stream": True})
         try:
             self.assertTrue(self.wait_until(lambda: self.now("running") == 1, 10))
-            self.assertLess(self.typical("/v1/models"), 0.1)
+            meanwhile = self.typical("/v1/models")
         finally:
             connection.close()
+        self.check_soon("/v1/models", meanwhile, 0.1)
 
     def test_api_11_health_props_and_metrics_answer_at_once_while_a_prompt_is_read(self):
         for path in ("/health", "/props", "/metrics"):
             connection = self.begin("/v1/chat/completions", {"messages": user(path + LONG)})
             try:
                 self.assertTrue(self.wait_until(lambda: self.json("/status/json")["phase"] == "prefill", 10))
-                self.assertLess(self.typical(path), 0.05)
+                meanwhile = self.typical(path)
             finally:
                 connection.close()
+            self.check_soon(path, meanwhile, 0.05)
 
 
 class Routes(Case):
@@ -306,7 +325,7 @@ class Routes(Case):
             answer = self.chat("Think freely", thinking={"type": "enabled", "budget_tokens": budget}, temperature=0, max_tokens=200)
             told = answer["choices"][0]["finish_details"]
             self.assertEqual((told["close_kind"], told["thinking_tokens"]), ("hard", budget + len(closing)))
-        answer = self.chat("Think freely", thinking={"type": "enabled", "budget_tokens": 0}, max_tokens=20)
+        answer = self.chat("Think freely", thinking={"type": "enabled", "budget_tokens": 0}, temperature=0, max_tokens=20)
         self.assertNotIn("reasoning_content", answer["choices"][0]["message"])  # none, and not without limit
 
     def test_forms_of_ill_will_are_refused_by_name(self):
@@ -318,12 +337,12 @@ class Routes(Case):
         for field, body in (("response_format", schema(many)), ("grammar", {"grammar": "root ::= " + '[a-z]*"x" ' * 20_000}),
                             ("response_format", schema(counts))):  # the last one is given up when it is followed
             with self.subTest(field):
-                status, _, text = self.ask("/v1/chat/completions", {"messages": user("Think freely"), "max_tokens": 100, **body})
+                status, _, text = self.ask("/v1/chat/completions", {"messages": user("Think freely"), "temperature": 0, "max_tokens": 100, **body})
                 self.assertEqual(status, 400, text[:300])
                 error = json.loads(text)["error"]
                 self.assertTrue(error["param"].startswith(field), text[:300])
                 self.assertIn("Use fewer", error["message"])
-        stream = self.ask("/v1/chat/completions", {"messages": user("Think freely"), "stream": True, **schema(counts)})[2]
+        stream = self.ask("/v1/chat/completions", {"messages": user("Think freely"), "temperature": 0, "stream": True, **schema(counts)})[2]
         self.assertIn('"param":"response_format', stream[-500:])
 
     def test_neg_1_and_api_02_nulls_are_absent(self):
@@ -427,25 +446,29 @@ class Queue(Case):
     arguments = ("--sequences", "1", "--queue", "2")
 
     def test_api_09_a_client_that_leaves_frees_its_place_in_queue_prompt_and_answer(self):
-        story = {"messages": user("Story"), "stream": True}
-        for body in ({"messages": user(LONG), "stream": True}, story, {**story, "stream": False}):
+        story = {"messages": user("Slow story"), "stream": True}  # nobody comes to its end here
+        for body in ({"messages": user("Slow story " + LONG), "stream": True}, story, {**story, "stream": False}):
+            cancelled = self.now("requests_cancelled")
             running = self.begin("/v1/chat/completions", body)
             self.assertTrue(self.wait_until(lambda: self.now("running") == 1, 10))
             waiting = self.begin("/v1/chat/completions", story)
             self.assertTrue(self.wait_until(lambda: self.now("waiting") == 1, 10))
             waiting.close()
-            self.assertTrue(self.wait_until(lambda: self.now("waiting") == 0, 1))
+            self.assertTrue(self.wait_until(lambda: self.now("waiting") == 0, 10))
+            self.assertEqual((self.now("running"), self.now("requests_cancelled")), (1, cancelled + 1))
             running.close()
-            self.assertTrue(self.wait_until(lambda: self.now("running") == 0, 1))
+            self.assertTrue(self.wait_until(lambda: self.now("running") == 0, 10))
+            self.assertEqual(self.now("requests_cancelled"), cancelled + 2)
 
     def test_api_10_those_that_fit_finish_and_the_next_is_refused(self):
-        waiting = [self.begin("/v1/chat/completions", {"messages": user("queue " + LONG), "stream": True})]
+        waiting = [self.begin("/v1/chat/completions", {"messages": user("Held"), "stream": True})]
         self.assertTrue(self.wait_until(lambda: self.now("running") == 1, 10))
         waiting += [self.begin("/v1/chat/completions", {"messages": user("Hi"), "stream": True}) for _ in range(2)]
         self.assertTrue(self.wait_until(lambda: self.now("waiting") == 2, 10))
         status, headers, text = self.ask("/v1/chat/completions", {"messages": user("Hi")})
         self.assertEqual((status, json.loads(text)["error"]["code"]), (429, "queue_full"))
         self.assertGreaterEqual(int(headers["retry-after"]), 1)
+        self.server.release()
         for connection in waiting:
             text = b""
             while b"[DONE]" not in text:

@@ -25,6 +25,7 @@ struct Rule {
     std::optional<std::string> say;
     std::string think;
     int pace = 0;
+    std::filesystem::path until;
     std::size_t uses = 0;
 
     bool fits(std::string_view prompt, std::string_view message) {
@@ -49,6 +50,7 @@ Result<std::vector<Rule>> read_script(const std::filesystem::path& path) {
             rule.asked = entry.value("asked", rule.asked);
             rule.think = entry.value("think", "");
             rule.pace = entry.value("pace", 0);
+            if (entry.contains("until")) rule.until = path.parent_path() / entry["until"].get<std::string>();
             if (entry.contains("say")) rule.say = entry["say"];
             rules.push_back(std::move(rule));
         }
@@ -82,10 +84,10 @@ public:
 
     Result<engine::RequestId> submit(engine::Request request, engine::OnEvent on_event) override {
         const std::string prompt = engine_->tokenizer().decode(request.prompt, true);
-        LUCEBOX_TRY(const int pace, script(request, prompt));
-        if (pace == 0) return engine_->submit(std::move(request), std::move(on_event));
-        return engine_->submit(std::move(request), [pace, on_event = std::move(on_event)](auto&& event) {
-            std::this_thread::sleep_for(std::chrono::milliseconds(pace));
+        LUCEBOX_TRY(Pace pace, script(request, prompt));
+        if (pace.milliseconds == 0) return engine_->submit(std::move(request), std::move(on_event));
+        return engine_->submit(std::move(request), [pace = std::move(pace), on_event = std::move(on_event)](auto&& event) {
+            if (pace.until.empty() || !std::filesystem::exists(pace.until)) std::this_thread::sleep_for(std::chrono::milliseconds(pace.milliseconds));
             on_event(std::forward<decltype(event)>(event));
         });
     }
@@ -102,8 +104,12 @@ public:
     Result<std::string> render_chat(const text::Json& variables) const override { return engine_->render_chat(variables); }
 
 private:
-    // How many milliseconds each of the answer's events takes.
-    Result<int> script(engine::Request& request, const std::string& prompt) {
+    struct Pace {
+        int milliseconds = 0; // of each event
+        std::filesystem::path until;
+    };
+
+    Result<Pace> script(engine::Request& request, const std::string& prompt) {
         const std::lock_guard lock(mutex_);
         const auto rule = std::find_if(rules_.begin(), rules_.end(), [&](Rule& one) { return one.fits(prompt, last_message(prompt)); });
         if (prompts_.is_open()) {
@@ -111,14 +117,16 @@ private:
                                     rule == rules_.end() ? "none" : std::to_string(rule - rules_.begin()), prompt)
                      << std::flush;
         }
-        if (rule == rules_.end()) return 0;
+        if (rule == rules_.end()) return Pace{};
+        Pace pace{rule->pace, rule->until};
         if (request.reasoning && (rule->say || !rule->think.empty())) {
             request.reasoning->budget = 0;
             request.reasoning->closing = engine_->tokenizer().encode(rule->think + "\n" + request.reasoning->close + "\n\n", {.parse_special = true});
         }
-        if (!rule->say) return rule->pace;
-        LUCEBOX_TRY(request.grammar, only(*rule->say));
-        return rule->pace;
+        if (rule->say) {
+            LUCEBOX_TRY(request.grammar, only(*rule->say));
+        }
+        return pace;
     }
 
     const std::shared_ptr<Backend> engine_;

@@ -10,7 +10,8 @@
 //   lacks  strings that it doesn't                 asked  the numbers of this rule's uses for which it fits, from 0
 //   say    the answer's text, in the model's own syntax for calls
 //   think  what is thought before, if the prompt opens a thought
-//   pace   milliseconds that each piece of the answer takes; the engine waits meanwhile
+//   pace   milliseconds that each piece of the prompt and of the answer takes; the engine waits meanwhile
+//   until  a file beside the script: once it is there, pieces take no time any more
 // Where no rule fits, and where the request has a grammar and the rule no "say", the model answers itself.
 #pragma once
 
