@@ -41,10 +41,10 @@ class Entry(Home):
 
 class HealthCheck(Home):
     def test_nothing_listens(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.refused(69, f"nothing listens on port {port}", "", "healthcheck", "--port", str(port))
+        with socket.socket() as silent:  # it keeps the port, so that nobody else comes to listen there
+            silent.bind(("127.0.0.1", 0))
+            port = silent.getsockname()[1]
+            self.refused(69, f"nothing listens on port {port}", "", "healthcheck", "--port", str(port))
 
     def test_answers_are_told_apart(self):
         for status, code, message in ((b"200 OK", 0, ""), (b"503 Service Unavailable", 69, "not ready"), (b"404 Not Found", 69, "404")):

@@ -72,7 +72,7 @@ class Props(Home):
         held = props["tuning"][2]["value"]
         self.assertEqual((props["runtime"]["kv_cache_k"], props["runtime"]["kv_cache_v"]), (held, held))
         self.assertEqual(self.get("/v1/models")[2]["data"][0]["id"], "house")
-        request = urllib.request.Request(self.url + "/v1/chat/completions", data=b'{"messages": [{"role": "user", "content": "Count to a hundred."}]}')
+        request = urllib.request.Request(self.url + "/v1/chat/completions", data=b'{"messages": [{"role": "user", "content": "Count to a hundred."}], "temperature": 0, "ignore_eos": true}')
         with urllib.request.urlopen(request, timeout=60) as answer:
             self.assertEqual(json.loads(answer.read())["usage"]["completion_tokens"], 3)
         self.assertIn("PASS", self.ok("smoke", "--url", self.url, timeout=120))

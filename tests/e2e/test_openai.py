@@ -64,7 +64,7 @@ class OpenAi(unittest.TestCase):
                 client = openai.OpenAI(base_url=server.url + "/v1", api_key="unused", max_retries=0)
                 answers = [client.chat.completions.create(model="any", messages=question, temperature=0, max_tokens=48) for question in questions]
                 texts.append([answer.choices[0].message.content for answer in answers])
-                guessed = server.post("/v1/completions", {"prompt": "a b c a b c a b c", "max_tokens": 16})[1]["usage"].get("speculation", {}).get("drafted", 0)
+                guessed = server.post("/v1/completions", {"prompt": "a b c a b c a b c", "temperature": 0, "max_tokens": 16, "ignore_eos": True})[1]["usage"].get("speculation", {}).get("drafted", 0)
                 self.assertEqual(guessed > 0, "off" not in words)
         self.assertEqual(texts[1:], [texts[0]] * 2)
 
