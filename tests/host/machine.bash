@@ -31,8 +31,10 @@ new_machine() {
     for name in $(compgen -e | grep -E '^(LUCEBOX|DFLASH|LUCE|XDG|CUDA_VISIBLE|HF_|DOCKER|INVOCATION)' || true); do
         [ "$name" = LUCEBOX_PROBE_ROOT ] || unset "$name"
     done
-    # A port of its own, so that what runs on the real machine doesn't matter.
-    LUCEBOX_PORT=$((20000 + ($$ + BATS_TEST_NUMBER * 97) % 10000))
+    # A port of its own, so that what runs on the real machine doesn't matter; each suite has a thousand, for they run side by side.
+    local suites=("$SUITE"/*.bats) nth=0
+    until [ "${suites[nth]##*/}" = "${BATS_TEST_FILENAME##*/}" ]; do nth=$((nth + 1)); done
+    LUCEBOX_PORT=$((20000 + nth * 1000 + ($$ + BATS_TEST_NUMBER * 97) % 1000))
     LUCEBOX_START_TIMEOUT=3
     export FAKE HOME LUCEBOX_PROBE_ROOT LUCEBOX_PORT LUCEBOX_START_TIMEOUT NO_COLOR=1
     MACHINE_PATH=$BATS_TEST_TMPDIR/bin:$BATS_FILE_TMPDIR/tools
@@ -86,6 +88,13 @@ has_no_word() { # PATTERN
         if [[ $word == $1 ]]; then printf 'in the command: %s\n' "$word" >&2; return 1; fi
     done
 }
+eventually() { # COMMAND...: until it succeeds; a machine that does much else may take long
+    local i
+    for i in $(seq 600); do "$@" && return; sleep 0.05; done
+    printf 'never came true: %s\n' "$*" >&2
+    return 1
+}
+docker_was_asked() { grep -aq -- "$1" "$FAKE/docker.log" 2>/dev/null; } # WORD
 says() { # a sentence of `output`
     [[ $output == *"$1"* ]] || { printf 'expected: %s\ngot (%s): %s\n' "$1" "$status" "$output" >&2; return 1; }
 }
@@ -97,7 +106,7 @@ two_gpus() { gpus '0, GPU-a, 01, NVIDIA H100, 9.0, 81559, 700.00, 580.65, 0, x, 
 listener_start() { # [python code of the handler's answer]
     python3 "$SUITE/listener.py" "$LUCEBOX_PORT" "${1:-200}" >/dev/null 2>&1 3>&- &
     LISTENER=$!
-    local i
-    for i in $(seq 100); do (exec 3<>"/dev/tcp/127.0.0.1/$LUCEBOX_PORT") 2>/dev/null && return; sleep 0.05; done
+    eventually listens
 }
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$LUCEBOX_PORT") 2>/dev/null; }
 listener_stop() { kill "$LISTENER"; wait "$LISTENER" 2>/dev/null || true; }

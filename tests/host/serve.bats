@@ -99,7 +99,8 @@ setup() { new_machine; a_model; }
 }
 @test "at boot the service waits for docker" {
     echo 'Cannot connect to the Docker daemon' >"$FAKE/docker.down"
-    (sleep 1.5; rm "$FAKE/docker.down") 3>&- &
+    asked_twice() { [ "$(grep -ac info "$FAKE/docker.log" 2>/dev/null)" -ge 2 ]; } # the first time it was not there
+    (eventually asked_twice; rm "$FAKE/docker.down") 3>&- &
     INVOCATION_ID=1 lucebox serve
     exits 0; says 'waiting for docker'; docker_run; has_words --name lucebox
     echo 'Cannot connect to the Docker daemon' >"$FAKE/docker.down"
@@ -111,9 +112,8 @@ setup() { new_machine; a_model; }
 @test "docker's complaint is explained" { echo 'docker: Error response from daemon: could not select device driver "" with capabilities: [[gpu]].' >"$FAKE/run.error"; lucebox serve; exits 125; says 'docker was not restarted after it was installed'; says 'nvidia-ctk runtime configure'; }
 @test "TERM stops the container, and its exit code is 143" {
     touch "$FAKE/run.serves"
-    PATH="$MACHINE_PATH" "$LUCEBOX" serve 3>&- 2>/dev/null & local wrapper=$! i
-    for i in $(seq 100); do grep -aq run "$FAKE/docker.log" 2>/dev/null && break; sleep 0.05; done
-    sleep 0.2
+    PATH="$MACHINE_PATH" "$LUCEBOX" serve 3>&- 2>/dev/null & local wrapper=$!
+    eventually docker_was_asked run
     kill -TERM "$wrapper"
     status=0; wait "$wrapper" || status=$?
     exits 143
@@ -121,10 +121,10 @@ setup() { new_machine; a_model; }
 }
 @test "ready is said when the server is" {
     touch "$FAKE/run.serves"
-    PATH="$MACHINE_PATH" "$LUCEBOX" serve 3>&- 2>"$FAKE/said" & local wrapper=$! i
-    for i in $(seq 100); do grep -aq run "$FAKE/docker.log" 2>/dev/null && break; sleep 0.05; done
+    PATH="$MACHINE_PATH" "$LUCEBOX" serve 3>&- 2>"$FAKE/said" & local wrapper=$!
+    eventually docker_was_asked run
     listener_start 200
-    for i in $(seq 60); do grep -q 'ready at' "$FAKE/said" && break; sleep 0.1; done
+    eventually grep -q 'ready at' "$FAKE/said"
     kill -TERM "$wrapper"; wait "$wrapper" || true
     listener_stop
     grep "ready at http://localhost:$LUCEBOX_PORT" "$FAKE/said"
