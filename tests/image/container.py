@@ -5,12 +5,26 @@ capabilities, and only the folders that are mounted. Not like it: the network is
 """
 import json
 import os
+import random
 import shlex
+import socket
 import subprocess
 
 os.environ["PATH"] += ":/usr/sbin:/sbin"  # where Debian keeps chroot, and does not let users look
 TOOLS = ("buildah", "mmdebstrap", "unshare", "setpriv", "chroot")
 ENVIRONMENT = {**os.environ, "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
+
+
+def free_port():
+    """One that is free, and that the kernel gives to nobody who does not ask for it by number: until it is used, a second may pass."""
+    while True:
+        port = random.randrange(10_000, 20_000)  # below net.ipv4.ip_local_port_range, and below the ports of tests/host
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                pass
 
 
 def storage(folder):

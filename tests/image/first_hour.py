@@ -25,12 +25,6 @@ PORT = "localhost:8080"
 REPOSITORY = str(Path(__file__).resolve().parents[2])
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Index(http.server.SimpleHTTPRequestHandler):
     """A package index with ranges, as real ones have them."""
 
@@ -90,7 +84,7 @@ class FirstHour(unittest.TestCase):
         threading.Thread(target=self.index.serve_forever, daemon=True).start()
         self.addCleanup(self.index.server_close)
         self.addCleanup(self.index.shutdown)
-        self.port = free_port()
+        self.port = container.free_port()
         self.environment = {**container.ENVIRONMENT, "PATH": self.home + "/bin:" + os.environ["PATH"], "HOME": self.home, "SHIM": self.home,
                             "LUCEBOX_IMAGE": "localhost/lucebox-hub", "LUCEBOX_PORT": str(self.port), "LUCEBOX_DEVICE": "cpu", "NO_COLOR": "1",
                             "PIP_INDEX_URL": f"http://127.0.0.1:{self.index.server_port}/simple/"}
