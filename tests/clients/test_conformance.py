@@ -107,9 +107,9 @@ class Case(unittest.TestCase):
         return self.json("/status/json")["stats"][name]
 
     def reading_takes(self):
-        """Seconds that this machine needs for a prompt like LONG, as busy as it is."""
+        """Seconds that this machine needs for a prompt like LONG, as busy as it is: about one if it does nothing else."""
         begin = time.monotonic()
-        self.json("/v1/completions", {"prompt": f"{begin} {LONG}", "max_tokens": 1})
+        self.events("/v1/completions", {"prompt": f"{begin} {LONG}", "max_tokens": 1})
         return time.monotonic() - begin
 
 
@@ -170,15 +170,15 @@ class Codex(Case):
 
     def test_cx_3_a_stream_that_is_killed_while_its_prompt_is_read_makes_room(self):
         connection = self.begin("/v1/responses", {"input": "one " + LONG, "stream": True})
-        self.assertTrue(self.wait_until(lambda: self.json("/status/json")["phase"] == "prefill", 10))
+        self.assertTrue(self.wait_until(lambda: self.json("/status/json")["phase"] == "prefill", 60))
         cancelled = self.now("requests_cancelled")
         connection.close()
         begin = time.monotonic()
         self.json("/v1/responses", {"input": "Hi"})
         answered = time.monotonic() - begin
-        self.assertTrue(self.wait_until(lambda: self.now("running") == 0, 30))
+        self.assertTrue(self.wait_until(lambda: self.now("running") == 0, 60))
         self.assertEqual(self.now("requests_cancelled"), cancelled + 1)  # not read to its end
-        if answered >= 1:  # a machine that does much else takes longer for all of it
+        if answered >= 1:
             self.assertLess(answered, self.reading_takes() / 2)
 
 
@@ -224,15 +224,14 @@ class Meanwhile(Case):
         return statistics.median(seconds)
 
     def check_soon(self, path, took, seconds):
-        """Within so many seconds; a machine that does much else may take four times what it takes with nobody else to be served."""
+        """Within so many seconds, or that share of what reading takes on a machine that does much else."""
         if took >= seconds:
-            self.assertTrue(self.wait_until(lambda: self.now("running") == 0, 60))
-            self.assertLess(took, 4 * self.typical(path), path)
+            self.assertLess(took, seconds * self.reading_takes(), path)
 
     def test_ow_1_the_models_are_listed_at_once_while_an_answer_is_generated(self):
         connection = self.begin("/v1/chat/completions", {"messages": user("Story"), "stream": True})
         try:
-            self.assertTrue(self.wait_until(lambda: self.now("running") == 1, 10))
+            self.assertTrue(self.wait_until(lambda: self.now("running") == 1, 60))
             meanwhile = self.typical("/v1/models")
         finally:
             connection.close()
@@ -242,7 +241,7 @@ class Meanwhile(Case):
         for path in ("/health", "/props", "/metrics"):
             connection = self.begin("/v1/chat/completions", {"messages": user(path + LONG)})
             try:
-                self.assertTrue(self.wait_until(lambda: self.json("/status/json")["phase"] == "prefill", 10))
+                self.assertTrue(self.wait_until(lambda: self.json("/status/json")["phase"] == "prefill", 60))
                 meanwhile = self.typical(path)
             finally:
                 connection.close()
@@ -450,21 +449,21 @@ class Queue(Case):
         for body in ({"messages": user("Slow story " + LONG), "stream": True}, story, {**story, "stream": False}):
             cancelled = self.now("requests_cancelled")
             running = self.begin("/v1/chat/completions", body)
-            self.assertTrue(self.wait_until(lambda: self.now("running") == 1, 10))
+            self.assertTrue(self.wait_until(lambda: self.now("running") == 1, 60))
             waiting = self.begin("/v1/chat/completions", story)
-            self.assertTrue(self.wait_until(lambda: self.now("waiting") == 1, 10))
+            self.assertTrue(self.wait_until(lambda: self.now("waiting") == 1, 60))
             waiting.close()
-            self.assertTrue(self.wait_until(lambda: self.now("waiting") == 0, 10))
+            self.assertTrue(self.wait_until(lambda: self.now("waiting") == 0, 60))
             self.assertEqual((self.now("running"), self.now("requests_cancelled")), (1, cancelled + 1))
             running.close()
-            self.assertTrue(self.wait_until(lambda: self.now("running") == 0, 10))
+            self.assertTrue(self.wait_until(lambda: self.now("running") == 0, 60))
             self.assertEqual(self.now("requests_cancelled"), cancelled + 2)
 
     def test_api_10_those_that_fit_finish_and_the_next_is_refused(self):
         waiting = [self.begin("/v1/chat/completions", {"messages": user("Held"), "stream": True})]
-        self.assertTrue(self.wait_until(lambda: self.now("running") == 1, 10))
+        self.assertTrue(self.wait_until(lambda: self.now("running") == 1, 60))
         waiting += [self.begin("/v1/chat/completions", {"messages": user("Hi"), "stream": True}) for _ in range(2)]
-        self.assertTrue(self.wait_until(lambda: self.now("waiting") == 2, 10))
+        self.assertTrue(self.wait_until(lambda: self.now("waiting") == 2, 60))
         status, headers, text = self.ask("/v1/chat/completions", {"messages": user("Hi")})
         self.assertEqual((status, json.loads(text)["error"]["code"]), (429, "queue_full"))
         self.assertGreaterEqual(int(headers["retry-after"]), 1)
