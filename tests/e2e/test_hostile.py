@@ -112,7 +112,7 @@ class Hostile(unittest.TestCase):
             thread.join()
         self.assertGreaterEqual(len(left), 200)
         self.assertGreater(rounds, 0)
-        self.assertTrue(wait_until(lambda: self.server.metric("lucebox_running") == 0, 10))
+        self.assertTrue(wait_until(lambda: self.server.metric("lucebox_running") == 0, 60))
         self.assertEqual(self.server.get("/health")[0], 200)
 
 
@@ -126,7 +126,7 @@ class Drain(unittest.TestCase):
                 server.process.send_signal(signal.SIGTERM)
                 rest = first + read_all(connection)
             self.assertTrue(b"data: [DONE]" in rest, rest[-300:])
-            self.assertEqual(server.process.wait(15), 0)
+            self.assertEqual(server.process.wait(60), 0)
 
 
 if __name__ == "__main__":
