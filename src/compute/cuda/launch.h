@@ -2,7 +2,7 @@
 //
 // The rules every kernel launched this way keeps: it calls wait_for_previous() before it reads or writes anything that an
 // earlier kernel touches, and allow_next() as early as it likes: the next kernel's own wait_for_previous() returns only
-// when this one is complete.
+// when this one is complete. In a kernel that was launched otherwise both do nothing.
 #pragma once
 
 #include <cuda_runtime.h>

@@ -123,7 +123,7 @@ static __global__ void __launch_bounds__(chunk_threads, 2)
     // G as a sum of two floats: the difference of two large ones must still be exact to f32. grown: exp(G).
     __shared__ float beta[chunk_rows], sum[chunk_rows], sum_rest[chunk_rows], grown[chunk_rows];
     const auto between = [&](int t, int s) { return (sum[t] - sum[s]) + (sum_rest[t] - sum_rest[s]); };
-    wait_for_producer();
+    wait_for_previous();
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
     const int head = static_cast<int>(blockIdx.y), key_head = head % p.key_heads, chunk = first_chunk + static_cast<int>(blockIdx.x);
     if (sequence >= p.step->sequences) return;
@@ -324,7 +324,7 @@ __global__ void __launch_bounds__(carry_warps * 32)
     extern __shared__ uint4 carry_shared[];
     __shared__ float decays[chunks_at_once];
     std::byte* const shared = reinterpret_cast<std::byte*>(carry_shared);
-    wait_for_producer();
+    wait_for_previous();
     const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
     const int head = static_cast<int>(blockIdx.y);
     if (sequence >= p.step->sequences) return;

@@ -28,8 +28,8 @@ enum Finish {
 // blockIdx.y == 0: a warp for each row and head, raw result in p.out -> norm and gate. blockIdx.y > 0: one sequence's tail
 // and scratch, a thread for four channels, so that nobody reads what another one writes.
 static __global__ void finish_kernel(const Params p, int what) {
-    wait_for_producer();
-    let_dependents_start();
+    wait_for_previous();
+    allow_next();
     const int thread = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x), threads = static_cast<int>(gridDim.x * blockDim.x);
     const int lane = static_cast<int>(threadIdx.x % 32);
     if (blockIdx.y == 0) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "compute/cuda/delta_net/params.h"
+#include "compute/cuda/launch.h"
 #include "compute/cuda/matmul/operand.cuh"
 
 #include <cuda_runtime.h>
@@ -54,17 +55,6 @@ static __noinline__ __device__ float2 gates(float alpha, float beta, float a, fl
     const float x = __fadd_rn(alpha, bias);
     const float softplus = x > 20 ? x : log1pf(expf(x));
     return make_float2(expf(__fmul_rn(a, softplus)), __frcp_rn(__fadd_rn(1.0f, expf(-beta))));
-}
-
-__device__ inline void wait_for_producer() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-__device__ inline void let_dependents_start() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;");
-#endif
 }
 
 // Where the raw channels of a row and of the tokens before it lie, newest first.

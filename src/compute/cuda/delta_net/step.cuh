@@ -107,7 +107,7 @@ public:
         }
         __syncthreads();
         replay(); // needs nothing of the kernels before: it runs while the projections finish
-        wait_for_producer();
+        wait_for_previous();
         if (rows == 0) return; // the chunked form goes on from here
         if (walks() && !path && s.base_save != no_slot) save(s.base_save);
         live();
@@ -518,7 +518,7 @@ __global__ void __launch_bounds__(FIXED ? 256 : most_threads, FIXED ? 2 : 1) ste
     __shared__ StepSequence sequence;
     __shared__ signed char parent[64];
     __shared__ std::uint64_t mail[2];
-    let_dependents_start();
+    allow_next();
     const int sequences = params.step->sequences;
     const StepSequence* from = params.sequence + blockIdx.z;
     for (int i = static_cast<int>(threadIdx.x); i < static_cast<int>(sizeof(StepSequence) / 4); i += static_cast<int>(blockDim.x)) {

@@ -5,6 +5,7 @@
 // stage (128 inputs) at a time. Groups, split sums and results are those of the wgmma kernel with one block a worker.
 #pragma once
 
+#include "compute/cuda/launch.h"
 #include "compute/cuda/matmul/expand.cuh"
 #include "compute/cuda/matmul/finish.cuh"
 #include "compute/cuda/matmul/kernels.h"
@@ -160,8 +161,8 @@ __device__ __forceinline__ void multiply(const Job& job, Form form, const Segmen
 template <int n>
 __device__ __forceinline__ void fallback_block(const Job& job) {
     extern __shared__ __align__(128) std::byte memory[];
-    ptx::launch_dependents();
-    ptx::wait_for_dependencies();
+    allow_next();
+    wait_for_previous();
     const int thread = static_cast<int>(threadIdx.x) % warpgroup_threads, lane = thread % 32, warp = thread / 32;
     const int warpgroup = static_cast<int>(threadIdx.x) / warpgroup_threads;
     Walk walk(job, blockIdx.x, gridDim.x, Walk::begin(job, blockIdx.x, gridDim.x));

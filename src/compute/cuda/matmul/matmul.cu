@@ -1,6 +1,7 @@
 // Products as jobs for the launcher; and what turns activations into operands.
 #include "compute/cuda/matmul/matmul.h"
 
+#include "compute/cuda/launch.h"
 #include "compute/cuda/matmul/finish.cuh"
 #include "compute/cuda/matmul/launcher.h"
 #include "compute/cuda/matmul/matrix.h"
@@ -53,8 +54,8 @@ std::size_t parts_bytes() {
 }
 
 __global__ void convert(const float* x, std::uint32_t rows, std::uint32_t width, Operand out) {
-    ptx::launch_dependents();
-    ptx::wait_for_dependencies();
+    allow_next();
+    wait_for_previous();
     const std::uint32_t k = (blockIdx.x * blockDim.x + threadIdx.x) * 2, row = blockIdx.y;
     if (k >= (width + 127) / 128 * 128) return;
     const float* from = x + static_cast<std::size_t>(row) * width + k;
@@ -62,8 +63,8 @@ __global__ void convert(const float* x, std::uint32_t rows, std::uint32_t width,
 }
 
 __global__ void join_gate(const float* gate, const float* up, std::uint32_t width, Activation activation, Operand out) {
-    ptx::launch_dependents();
-    ptx::wait_for_dependencies();
+    allow_next();
+    wait_for_previous();
     const std::uint32_t k = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y;
     if (k >= width) return;
     const std::size_t at = static_cast<std::size_t>(row) * width + k;

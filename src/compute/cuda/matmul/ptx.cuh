@@ -1,5 +1,5 @@
-// The PTX instructions that the products are made of: memory barriers in shared memory, bulk copies, clusters,
-// dependent launch. One function an instruction; names follow the PTX manual.
+// The PTX instructions that the products are made of: memory barriers in shared memory, bulk copies, clusters. One function an
+// instruction; names follow the PTX manual. Those of dependent launch are in launch.h.
 #pragma once
 
 #include <cstddef>
@@ -14,18 +14,6 @@ namespace lucebox::compute::cuda::ptx {
 
 __device__ __forceinline__ std::uint32_t shared_address(const void* pointer) {
     return static_cast<std::uint32_t>(__cvta_generic_to_shared(pointer));
-}
-
-// Programmatic dependent launch. Both do nothing in a kernel that was launched without the attribute.
-__device__ __forceinline__ void launch_dependents() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void wait_for_dependencies() {
-#if __CUDA_ARCH__ >= 900
-    asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
 }
 
 __device__ __forceinline__ std::uint32_t load_acquire(const std::uint32_t* at) {

@@ -8,6 +8,7 @@
 // quarter of its registers.
 #pragma once
 
+#include "compute/cuda/launch.h"
 #include "compute/cuda/matmul/expand.cuh"
 #include "compute/cuda/matmul/finish.cuh"
 #include "compute/cuda/matmul/kernels.h"
@@ -263,7 +264,7 @@ __device__ __forceinline__ void multiply(const Job& job, const StreamPlace& plac
 template <int n, Form form>
 __device__ __forceinline__ void stream_block(const Job& job) {
     const StreamPlace place = StreamPlace::carve<n>(job, stream_memory);
-    ptx::launch_dependents();
+    allow_next();
     // Weights do not wait for the launch before: fill the rings.
     if (place.lane == 0) {
 #pragma unroll 1
@@ -285,7 +286,7 @@ __device__ __forceinline__ void stream_block(const Job& job) {
         stream.fill(job, place);
     ptx::cluster_arrive();
     ptx::cluster_wait();
-    ptx::wait_for_dependencies();
+    wait_for_previous();
     if (threadIdx.x == 0) begin_feed<n>(job, place);
     __syncwarp();
 

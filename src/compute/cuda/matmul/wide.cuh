@@ -11,6 +11,7 @@
 // the item before, and tells everybody. The result does not depend on who takes what.
 #pragma once
 
+#include "compute/cuda/launch.h"
 #include "compute/cuda/matmul/expand.cuh"
 #include "compute/cuda/matmul/finish.cuh"
 #include "compute/cuda/matmul/wgmma.cuh"
@@ -271,15 +272,15 @@ __device__ __forceinline__ void wide_block(const WideJob& job) {
         ptx::registers_down<40>();
         if (lane == 0 && warp < wide_warps + 2) copy_weights<form>(job, place, warp - wide_warps); // they never change
         if (lane == 0 && warp == wide_warps + 2) {
-            if (!job.joined) ptx::wait_for_dependencies();
-            ptx::launch_dependents();
+            if (!job.joined) wait_for_previous();
+            allow_next();
             copy_activations<n, form>(job, place);
-            if (job.joined) ptx::wait_for_dependencies();
+            if (job.joined) wait_for_previous();
         }
         __syncwarp();
     } else {
         ptx::registers_up<232>();
-        if (!job.joined) ptx::wait_for_dependencies();
+        if (!job.joined) wait_for_previous();
         const int warpgroup = warp / 4;
         const int items = job.groups * job.columns;
         WideRings rings;

@@ -7,6 +7,7 @@
 // (flow.cuh) and norms (rows.cuh).
 #pragma once
 
+#include "compute/cuda/launch.h"
 #include "compute/cuda/matmul/expand.cuh"
 #include "compute/cuda/matmul/wgmma.cuh"
 #include "compute/cuda/step/flow.cuh"
@@ -411,7 +412,7 @@ template <int n>
 __device__ __forceinline__ void run_segment(const StepSegment& s) {
     __shared__ Barriers shared;
     const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0), lane = static_cast<int>(threadIdx.x) % 32;
-    ptx::launch_dependents();
+    allow_next();
     if (threadIdx.x == 0) {
         for (int g = 0; g < group_tiles; ++g)
             for (int i = 0; i < s.slots; ++i) {
@@ -435,13 +436,13 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
         ptx::registers_down<copier_registers>();
         if (warp == consumer_warps && lane < group_tiles) stream_weights<n>(s, shared, place, lane);
         if (warp == consumer_warps + 1) {
-            ptx::wait_for_dependencies();
+            wait_for_previous();
             stream_activations<n>(s, shared, place, lane);
         }
         if (warp == consumer_warps + 2) read_records_ahead(s);
     } else {
         ptx::registers_up<consumer_registers>();
-        ptx::wait_for_dependencies();
+        wait_for_previous();
         if (threadIdx.x == 0) shared.target = __ldcg(s.arrivals + 1), shared.marks = marks_of(s.step);
         sync_consumers();
         STEP_TRACE(0);
