@@ -159,4 +159,26 @@ LUCEBOX_HOST_DEVICE constexpr bool packable(gguf::TensorType type, Form* form) {
     }
 }
 
+// function.operator()<form>(), on the host.
+template <class Function>
+auto with_form(Form form, Function&& function) {
+    switch (form) {
+    case Form::q4_0: return function.template operator()<Form::q4_0>();
+    case Form::q4_1: return function.template operator()<Form::q4_1>();
+    case Form::q5_0: return function.template operator()<Form::q5_0>();
+    case Form::q5_1: return function.template operator()<Form::q5_1>();
+    case Form::q8_0: return function.template operator()<Form::q8_0>();
+    case Form::q2_k: return function.template operator()<Form::q2_k>();
+    case Form::q3_k: return function.template operator()<Form::q3_k>();
+    case Form::q4_k: return function.template operator()<Form::q4_k>();
+    case Form::q5_k: return function.template operator()<Form::q5_k>();
+    case Form::q6_k: return function.template operator()<Form::q6_k>();
+    case Form::iq4_nl: return function.template operator()<Form::iq4_nl>();
+    case Form::iq4_xs: return function.template operator()<Form::iq4_xs>();
+    case Form::f16: return function.template operator()<Form::f16>();
+    case Form::f32: break;
+    }
+    return function.template operator()<Form::f32>();
+}
+
 } // namespace lucebox::compute::cuda

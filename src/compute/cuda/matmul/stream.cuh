@@ -318,23 +318,7 @@ __launch_bounds__(32)
 
 template <int n>
 Kernel stream_kernel_of(Form form) {
-    switch (form) {
-    case Form::q4_0: return stream_kernel<n, Form::q4_0>;
-    case Form::q4_1: return stream_kernel<n, Form::q4_1>;
-    case Form::q5_0: return stream_kernel<n, Form::q5_0>;
-    case Form::q5_1: return stream_kernel<n, Form::q5_1>;
-    case Form::q8_0: return stream_kernel<n, Form::q8_0>;
-    case Form::q2_k: return stream_kernel<n, Form::q2_k>;
-    case Form::q3_k: return stream_kernel<n, Form::q3_k>;
-    case Form::q4_k: return stream_kernel<n, Form::q4_k>;
-    case Form::q5_k: return stream_kernel<n, Form::q5_k>;
-    case Form::q6_k: return stream_kernel<n, Form::q6_k>;
-    case Form::iq4_nl: return stream_kernel<n, Form::iq4_nl>;
-    case Form::iq4_xs: return stream_kernel<n, Form::iq4_xs>;
-    case Form::f16: return stream_kernel<n, Form::f16>;
-    case Form::f32: return stream_kernel<n, Form::f32>;
-    }
-    return nullptr;
+    return with_form(form, [&]<Form f>() -> Kernel { return stream_kernel<n, f>; });
 }
 
 } // namespace lucebox::compute::cuda
