@@ -1,6 +1,8 @@
 #include "compute/gpu_memory.h"
 
 #include "compute/cuda/attention/partition.h"
+#include "compute/cuda/matmul/matmul.h"
+#include "compute/cuda/operands.h"
 
 #include <algorithm>
 
@@ -8,23 +10,20 @@ namespace lucebox::compute {
 namespace {
 
 constexpr std::uint64_t mib = std::uint64_t{1} << 20;
-constexpr std::uint64_t operand_slots = 4; // activations that wait in operand form at once (compute/cuda/operands.h)
 // Split sums: 32 KB for each of two per block, two blocks an SM (17 MB on 132 SMs); tables, sums and saved states of the step
 // kernel (68 MB for a 27B); best tokens and top-k; the step's own description.
 constexpr std::uint64_t fixed_bytes = 128 * mib;
 // Code is loaded at first use, graphs are kept for each shape of step, and a slab's end may stay empty.
 constexpr std::uint64_t driver_bytes = 384 * mib;
 
-std::uint64_t aligned(std::uint64_t bytes) { return (bytes + gpu_alignment - 1) / gpu_alignment * gpu_alignment; }
-
-// All activations of a step as f16, in whole pieces of 128: no activation is larger than some matrix's input.
+// No activation is larger than some matrix's input.
 std::uint64_t operand_bytes(const StepShapes& shapes) {
     std::uint64_t most = 1;
     for (const MatrixShape& matrix : shapes.matrices) {
         const std::uint64_t rows = matrix.rows == 0 ? shapes.rows : std::min(shapes.rows, gpu_padded_rows(matrix.rows));
-        most = std::max<std::uint64_t>(most, rows * ((matrix.inputs + 127) / 128 * 128) * 2);
+        most = std::max<std::uint64_t>(most, cuda::operand_bytes(rows, matrix.inputs));
     }
-    return operand_slots * aligned(most);
+    return cuda::Operands::slots * gpu_aligned(most);
 }
 
 // Where a gate and an up projection that are packed differently meet, in f32.

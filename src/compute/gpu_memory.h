@@ -6,7 +6,8 @@
 
 namespace lucebox::compute {
 
-inline constexpr std::size_t gpu_alignment = 256;     // of what a GPU allocates
+inline constexpr std::size_t gpu_alignment = 256;     // of what a GPU allocates: vector loads, bulk copies and tensor maps ask for no more
+constexpr std::size_t gpu_aligned(std::size_t bytes) { return (bytes + gpu_alignment - 1) / gpu_alignment * gpu_alignment; }
 inline constexpr std::size_t gpu_prompt_rows = 2048;  // of a prompt, at a time
 std::size_t gpu_padded_rows(std::size_t rows);        // that a step of so many is padded to
 

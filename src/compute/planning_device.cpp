@@ -65,7 +65,7 @@ public:
 
     std::uint64_t matrix_bytes(const gguf::Tensor& tensor) const override {
         if (like_) return like_->matrix_bytes(tensor);
-        return (tensor.data.size() + gpu_alignment - 1) / gpu_alignment * gpu_alignment;
+        return gpu_aligned(tensor.data.size());
     }
     std::uint64_t prepared_bytes(const StepShapes& shapes) const override {
         StepShapes all = seen_;

@@ -3,6 +3,7 @@
 #include "compute/cuda/cuda_error.h"
 #include "compute/cuda/delta_net/delta_net.h"
 #include "compute/cuda/rows.h"
+#include "compute/gpu_memory.h"
 
 #include <algorithm>
 #include <bit>
@@ -86,7 +87,7 @@ Status Executor::prepare(std::size_t rows, std::size_t context, std::span<const 
 
 Status Executor::need_operands(std::size_t bytes) {
     if (bytes <= operand_room_) return Ok{};
-    const std::size_t room = (bytes + memory_alignment - 1) / memory_alignment * memory_alignment;
+    const std::size_t room = gpu_aligned(bytes);
     LUCEBOX_CHECK(need(operand_memory_, room * Operands::slots));
     operand_room_ = room;
     operands_.lie_in(operand_memory_->data(), room);

@@ -1,6 +1,7 @@
 #include "compute/cuda/memory.h"
 
 #include "compute/cuda/cuda_error.h"
+#include "compute/gpu_memory.h"
 
 #include <fmt/format.h>
 
@@ -11,8 +12,6 @@ namespace {
 
 constexpr std::size_t largest_slab = std::size_t{1} << 30;
 constexpr std::size_t smallest_slab = std::size_t{32} << 20;
-
-std::size_t aligned(std::size_t bytes) { return (bytes + memory_alignment - 1) / memory_alignment * memory_alignment; }
 
 // A slab is a small part of what is free, so that what is left unused at its end does not matter.
 std::size_t slab_size(std::size_t bytes) {
@@ -61,9 +60,9 @@ public:
     SlabBuffer(std::shared_ptr<Slab> slab, std::size_t offset, std::size_t bytes) : slab_(std::move(slab)) {
         data_ = slab_->data + offset;
         bytes_ = bytes;
-        slab_->taken += aligned(bytes);
+        slab_->taken += gpu_aligned(bytes);
     }
-    ~SlabBuffer() override { slab_->taken -= aligned(bytes_); }
+    ~SlabBuffer() override { slab_->taken -= gpu_aligned(bytes_); }
 
 private:
     std::shared_ptr<Slab> slab_;
@@ -80,7 +79,7 @@ Result<std::shared_ptr<Memory::Slab>> Memory::new_slab(std::size_t bytes) {
 
 Result<std::unique_ptr<Buffer>> Memory::allocate(std::size_t bytes, bool alone) {
     if (refused()) return refusal(bytes, cudaErrorMemoryAllocation);
-    const std::size_t size = aligned(std::max<std::size_t>(bytes, 1));
+    const std::size_t size = gpu_aligned(std::max<std::size_t>(bytes, 1));
     std::erase_if(slabs_, [](const auto& slab) { return slab.expired(); });
     if (alone) {
         LUCEBOX_TRY(auto slab, new_slab(size));

@@ -15,8 +15,6 @@
 
 namespace lucebox::compute::cuda {
 
-inline constexpr std::size_t memory_alignment = 256; // what vector loads, bulk copies and tensor maps ask for at most
-
 class PinnedMemory {
 public:
     PinnedMemory() = default;

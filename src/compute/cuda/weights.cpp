@@ -1,6 +1,7 @@
 #include "compute/cuda/weights.h"
 
 #include "compute/cuda/cuda_error.h"
+#include "compute/gpu_memory.h"
 
 #include <fmt/format.h>
 
@@ -100,7 +101,7 @@ Status WeightLoader::reserve(std::size_t bytes, std::size_t& offset, std::unique
         return !in_use || !status_;
     });
     offset = cursor_;
-    cursor_ += (bytes + memory_alignment - 1) / memory_alignment * memory_alignment;
+    cursor_ += gpu_aligned(bytes);
     return status_;
 }
 

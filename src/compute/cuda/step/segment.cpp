@@ -5,6 +5,7 @@
 #include "compute/cuda/launch.h"
 #include "compute/cuda/matmul/matrix.h"
 #include "compute/cuda/step/kernels.h"
+#include "compute/gpu_memory.h"
 
 #include <algorithm>
 #include <array>
@@ -18,7 +19,7 @@ constexpr std::array stages{3, 4, 4, 2};    // of activations
 
 // What blocks tell each other: the count of arrivals, counts of a row's blocks, sums of squares, those of norms that are
 // applied later, in turns: four norms later nobody reads the first any more.
-constexpr std::size_t counts_at = memory_alignment;
+constexpr std::size_t counts_at = gpu_alignment;
 constexpr std::size_t sums_at = counts_at + most_norms * most_rows * sizeof(std::uint32_t);
 constexpr std::size_t squares_floats = most_rows * most_pieces;
 constexpr int turns = 4;
