@@ -85,9 +85,7 @@ public:
         return std::unique_ptr<Matrix>(std::make_unique<PlannedMatrix>(tensor, matrix_bytes(tensor)));
     }
     Result<Vector> load_vector(const gguf::Tensor& tensor) override {
-        if (!gguf::block_format(tensor.type).dequantisable) {
-            return Error{ErrorKind::unsupported, std::string(tensor.name) + " has a type that cannot be read as numbers"};
-        }
+        LUCEBOX_CHECK(gguf::check_dequantisable(tensor));
         Vector vector;
         vector.size = tensor.elements();
         vector.buffer = std::make_unique<VectorBuffer>(tensor);

@@ -2,10 +2,13 @@
 // below is one row of that table.
 #include "gguf/blocks.h"
 
+#include "gguf/byte_reader.h"
+
 #include <bit>
 #include <cassert>
 #include <cmath>
 #include <cstring>
+#include <fmt/format.h>
 
 namespace lucebox::gguf {
 namespace {
@@ -302,6 +305,12 @@ std::uint16_t f32_to_bf16(float value) {
     const auto bits = std::bit_cast<std::uint32_t>(value);
     if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<std::uint16_t>((bits >> 16) | 0x40u); // stays a NaN
     return static_cast<std::uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
+}
+
+Status check_dequantisable(const Tensor& tensor) {
+    const BlockFormat& format = block_format(tensor.type);
+    if (format.dequantisable) return Ok{};
+    return Error{ErrorKind::unsupported, fmt::format("tensor {} has type {}, which cannot be read as numbers", printable(tensor.name), format.name)};
 }
 
 void dequantise_row(TensorType type, std::span<const std::byte> blocks, std::span<float> out) {

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "base/result.h"
-#include "gguf/tensor_type.h"
+#include "gguf/model_file.h"
 
 #include <cstddef>
 #include <span>
@@ -17,6 +17,8 @@ std::uint16_t f32_to_f16(float value);  // round to nearest even
 float bf16_to_f32(std::uint16_t bits);
 std::uint16_t f32_to_bf16(float value); // round to nearest even
 
+// A tensor of a type that is not dequantisable is ErrorKind::unsupported, by name.
+Status check_dequantisable(const Tensor& tensor);
 // blocks: whole blocks of `type`; out: as many f32 as they hold. `type` must be dequantisable.
 void dequantise_row(TensorType type, std::span<const std::byte> blocks, std::span<float> out);
 

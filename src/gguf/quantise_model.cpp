@@ -48,13 +48,9 @@ Result<std::uint64_t> block_count(const ModelFile& source) {
 
 Status check_source(const Tensor& tensor, TensorType to, bool requantise) {
     if (tensor.type == to || is_float(tensor.type)) return Ok{};
-    const auto name = block_format(tensor.type).name;
-    if (!block_format(tensor.type).dequantisable) {
-        return Error{ErrorKind::unsupported,
-                     fmt::format("tensor {} is {}, which nothing here can read", printable(tensor.name), name)};
-    }
+    LUCEBOX_CHECK(check_dequantisable(tensor));
     if (requantise) return Ok{};
-    return Error{ErrorKind::usage, fmt::format("tensor {} is {} already", printable(tensor.name), name),
+    return Error{ErrorKind::usage, fmt::format("tensor {} is {} already", printable(tensor.name), block_format(tensor.type).name),
                  "Start from the F16 or BF16 model; quantising twice loses more than either alone."};
 }
 

@@ -60,10 +60,7 @@ Status convert_dflash(const DflashFile& source, const std::filesystem::path& tar
     gguf::ModelWriter writer;
     write_metadata(source.config(), writer);
     for (const gguf::Tensor& tensor : source.tensors()) {
-        if (!gguf::block_format(tensor.type).dequantisable) {
-            return Error{ErrorKind::unsupported, fmt::format("tensor {} has type {}, which cannot be read", tensor.name,
-                                                             gguf::block_format(tensor.type).name)};
-        }
+        LUCEBOX_CHECK(gguf::check_dequantisable(tensor));
         LUCEBOX_CHECK(writer.add_tensor(tensor.name, type_for(tensor, type), tensor.shape));
     }
     LUCEBOX_CHECK(writer.begin(target));

@@ -132,20 +132,14 @@ public:
     }
 
     Result<std::unique_ptr<Matrix>> load_matrix(const gguf::Tensor& tensor) override {
-        if (!gguf::block_format(tensor.type).dequantisable) {
-            return Error{ErrorKind::unsupported, fmt::format("tensor {} has type {}, which the CPU cannot multiply",
-                                                             tensor.name, gguf::block_format(tensor.type).name)};
-        }
+        LUCEBOX_CHECK(gguf::check_dequantisable(tensor));
         max_inputs_ = std::max<std::size_t>(max_inputs_, tensor.shape[0]);
         return std::unique_ptr<Matrix>(
             std::make_unique<CpuMatrix>(tensor, reference_ ? nullptr : PackedMatrix::pack(tensor, isa_, &pool_)));
     }
 
     Result<Vector> load_vector(const gguf::Tensor& tensor) override {
-        if (!gguf::block_format(tensor.type).dequantisable) {
-            return Error{ErrorKind::unsupported, fmt::format("tensor {} has type {}, which cannot be read as numbers",
-                                                             tensor.name, gguf::block_format(tensor.type).name)};
-        }
+        LUCEBOX_CHECK(gguf::check_dequantisable(tensor));
         Vector vector;
         vector.size = tensor.elements();
         LUCEBOX_TRY(vector.buffer, allocate(vector.size * sizeof(float)));

@@ -125,10 +125,7 @@ public:
     }
 
     Result<Vector> load_vector(const gguf::Tensor& tensor) override {
-        if (!gguf::block_format(tensor.type).dequantisable) {
-            return Error{ErrorKind::unsupported, fmt::format("tensor {} has type {}, which cannot be read as numbers",
-                                                             tensor.name, gguf::block_format(tensor.type).name)};
-        }
+        LUCEBOX_CHECK(gguf::check_dequantisable(tensor));
         Vector vector;
         vector.size = tensor.elements();
         std::vector<float> values(vector.size);
