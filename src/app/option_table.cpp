@@ -105,7 +105,7 @@ constexpr std::array options{
     OptionSpec{"ignore-eos", boolean, "sampling", "false", "", "generate", "Go on behind the end of the answer."},
     OptionSpec{"system", text, "sampling", "", "", "run", "Instructions that open the conversation."},
     OptionSpec{"stats", boolean, "sampling", "false", "", "run",
-               "Show what speculation does: text that was guessed is green on a terminal, and each answer ends with its tokens a step."},
+               "Show what speculation does: on a terminal, text that was guessed is green and the title tells the tokens a step so far; each answer ends with them."},
 
     OptionSpec{"tokens", path, "data", "", "", "logits generate draft", "Token ids, an integer .npy array."},
     OptionSpec{"prompt", text, "data", "", "", "run generate", "Text to answer (run) or continue (generate)."},

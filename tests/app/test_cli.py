@@ -404,6 +404,8 @@ class Drafts(unittest.TestCase):
         self.assertIn("tiny-1b-speculator/model.safetensors was found", log)
 
 
+TITLE = re.compile(r"\x1b\]2;([\d.]+) tokens a step\x07")
+TITLE_KEPT, TITLE_BACK = "\x1b[22;2t", "\x1b[23;2t"
 GREEN = re.compile(r"\x1b\[32m(.*?)\x1b\[0m", re.S)
 SPEED = re.compile(r"\r\n\x1b\[2m\[\d+ \+ (\d+) tokens, .* tok/s\]")
 STATS = re.compile(r"\[([\d.]+) tokens a step: (\d+) tokens in (\d+) steps, (\d+) of (\d+) guesses right, (\d+) of those found in the text\]\n")
@@ -415,7 +417,7 @@ def plain(text):
 
 
 class Stats(unittest.TestCase):
-    """run --stats: what was guessed is green on a terminal as it comes, and behind each answer stand its tokens a step."""
+    """run --stats: on a terminal what was guessed is green as it comes, and the title tells the tokens a step; behind each answer they stand, too."""
 
     @classmethod
     def setUpClass(cls):
@@ -474,12 +476,26 @@ class Stats(unittest.TestCase):
         if guesses == "lookup":
             self.assertEqual(found, right)
 
+    def check_titles(self, shown, known):
+        self.assertTrue(shown.startswith(TITLE_KEPT) and shown.endswith(TITLE_BACK), shown)
+        tokens, expected = 0, []
+        for count, step in enumerate(known["steps"], 1):
+            tokens += step["accepted"] + 1
+            expected.append(tokens / count)
+        told = [float(figure) for figure in TITLE.findall(shown)]
+        self.assertIn(len(told), (len(expected), len(expected) - 1))  # the last step may have been cut off
+        self.assertGreater(len(told), 5)
+        for figure, true in zip(told, expected):
+            self.assertAlmostEqual(figure, true, delta=0.0051)
+
     def test_on_a_terminal_what_was_guessed_is_green(self):
         for guesses in self.guesses:
             with self.subTest(guesses):
                 known = self.expected(guesses)
                 shown, errors = self.on_terminal(*self.asked("run", guesses, "--stats"))
                 self.check_told(errors, known, guesses)
+                self.check_titles(shown, known)
+                shown = TITLE.sub("", shown).replace(TITLE_KEPT, "").replace(TITLE_BACK, "")
                 end = SPEED.search(shown)
                 self.assertEqual(int(end[1]), len(known["tokens"]))
                 answer = shown[:end.start()]
@@ -498,6 +514,7 @@ class Stats(unittest.TestCase):
         known = self.expected("lookup")
         self.assertGreater(known["accepted"], 0)
         shown, errors = self.on_terminal(*self.asked("run", "lookup"))
+        self.assertNotIn(TITLE_KEPT, shown)
         self.assertEqual(plain(shown[:SPEED.search(shown).start()]), plain(known["text"]))
         self.assertNotIn("a step", shown + errors)
         self.assertNotIn("a step", run(*self.asked("run", "lookup")).stderr)

@@ -20,13 +20,24 @@ using server::Json;
 
 std::atomic<bool> interrupted = false;
 
-// One answer, printed as it comes; Ctrl-C ends it early.
+// One answer, printed as it comes; Ctrl-C ends it early. `live`: on a terminal that shows what speculation does, by colours, and in its
+// title by tokens a step so far. The title that it had is put aside meanwhile (xterm's control sequences).
 class Answer {
 public:
-    explicit Answer(bool shows_guesses) : shows_guesses_(shows_guesses) {}
+    explicit Answer(bool live) : live_(live) {
+        if (live_) fmt::print("\x1b[22;2t");
+    }
+    ~Answer() {
+        if (live_) fmt::print("\x1b[23;2t");
+    }
+    Answer(const Answer&) = delete;
+    Answer& operator=(const Answer&) = delete;
 
     void take(engine::Event&& event) {
-        if (auto* generated = std::get_if<engine::Generated>(&event)) show(generated->text, generated->guessed);
+        if (auto* generated = std::get_if<engine::Generated>(&event)) {
+            show(generated->text, generated->guessed);
+            count(generated->guessed);
+        }
         auto* finished = std::get_if<engine::Finished>(&event);
         if (!finished) return;
         show(finished->text);
@@ -52,12 +63,26 @@ public:
 private:
     void show(const std::string& piece, bool guessed = false) {
         text_ += piece;
-        const auto style = guessed && shows_guesses_ ? fmt::fg(fmt::terminal_color::green) : fmt::text_style{};
+        const auto style = guessed && live_ ? fmt::fg(fmt::terminal_color::green) : fmt::text_style{};
         fmt::print(style, "{}", piece);
         std::fflush(stdout);
     }
 
-    const bool shows_guesses_;
+    // A token that nobody guessed is the last of its step. The first of all came with the prompt.
+    void count(bool guessed) {
+        if (first_) {
+            first_ = false;
+            return;
+        }
+        ++tokens_;
+        if (guessed) return;
+        ++steps_;
+        if (live_) fmt::print("\x1b]2;{:.2f} tokens a step\a", static_cast<double>(tokens_) / static_cast<double>(steps_));
+    }
+
+    const bool live_;
+    bool first_ = true;
+    std::size_t tokens_ = 0, steps_ = 0;
     std::mutex mutex_;
     std::condition_variable wake_;
     bool done_ = false;
