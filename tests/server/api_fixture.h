@@ -94,15 +94,6 @@ protected:
         return list;
     }
 
-    // Long, since only a test that fails waits so long: on a busy machine a thread may not run for seconds.
-    static bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds within = 30s) {
-        const auto end = std::chrono::steady_clock::now() + within;
-        while (!condition()) {
-            if (std::chrono::steady_clock::now() > end) return false;
-            std::this_thread::sleep_for(1ms);
-        }
-        return true;
-    }
     void wait_for_submissions(std::size_t count) {
         ASSERT_TRUE(eventually([&] { return backend->submitted() >= count; }));
     }

@@ -18,16 +18,6 @@ using namespace std::chrono_literals;
 using testing::HasSubstr;
 using testing::Not;
 
-// Long, since only a test that fails waits so long: on a busy machine a thread may not run for seconds.
-inline bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds within = 30s) {
-    const auto end = std::chrono::steady_clock::now() + within;
-    while (!condition()) {
-        if (std::chrono::steady_clock::now() > end) return false;
-        std::this_thread::sleep_for(1ms);
-    }
-    return true;
-}
-
 class HttpTest : public testing::Test {
 protected:
     HttpTest() {

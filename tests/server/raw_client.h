@@ -1,10 +1,11 @@
-// A client of bare sockets, so that tests can send what no HTTP library would.
+// A client of bare sockets, so that tests can send what no HTTP library would; and the patience of all tests with a server.
 #pragma once
 
 #include <arpa/inet.h>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <netinet/in.h>
 #include <optional>
@@ -12,6 +13,7 @@
 #include <string>
 #include <string_view>
 #include <sys/socket.h>
+#include <thread>
 #include <unistd.h>
 
 namespace lucebox::server {
@@ -27,10 +29,20 @@ struct RawResponse {
     }
 };
 
+// Only a test that fails waits so long: on a busy machine a thread may not run for seconds.
+inline constexpr std::chrono::milliseconds patience = std::chrono::seconds(30);
+
+inline bool eventually(const std::function<bool()>& condition, std::chrono::milliseconds within = patience) {
+    const auto end = std::chrono::steady_clock::now() + within;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > end) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return true;
+}
+
 class RawClient {
 public:
-    static constexpr auto patience = std::chrono::seconds(30); // only a test that fails waits so long
-
     explicit RawClient(std::uint16_t port, int receive_buffer = 0) {
         socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (receive_buffer != 0) ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
