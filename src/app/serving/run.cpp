@@ -12,6 +12,7 @@
 #include <iostream>
 #include <mutex>
 #include <unistd.h>
+#include <utility>
 
 namespace lucebox::app {
 namespace {
@@ -35,8 +36,8 @@ public:
 
     void take(engine::Event&& event) {
         if (auto* generated = std::get_if<engine::Generated>(&event)) {
+            if (live_) count(generated->guessed); // shown at once, with the text
             show(generated->text, generated->guessed);
-            count(generated->guessed);
         }
         auto* finished = std::get_if<engine::Finished>(&event);
         if (!finished) return;
@@ -70,14 +71,11 @@ private:
 
     // A token that nobody guessed is the last of its step. The first of all came with the prompt.
     void count(bool guessed) {
-        if (first_) {
-            first_ = false;
-            return;
-        }
+        if (std::exchange(first_, false)) return;
         ++tokens_;
         if (guessed) return;
         ++steps_;
-        if (live_) fmt::print("\x1b]2;{:.2f} tokens a step\a", static_cast<double>(tokens_) / static_cast<double>(steps_));
+        fmt::print("\x1b]2;{:.2f} tokens a step\a", static_cast<double>(tokens_) / static_cast<double>(steps_));
     }
 
     const bool live_;

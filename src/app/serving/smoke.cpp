@@ -87,9 +87,9 @@ Result<Finding> check_tool(const ServerClient& client) {
                         {"required", {"ok"}},
                         {"additionalProperties", false}}}}}}; // else a small model goes on inventing arguments
     Json body{{"messages", {{{"role", "user"}, {"content", "Report the status: all is well."}}}},
-                    {"tools", {tool}},
-                    {"tool_choice", {{"type", "function"}, {"function", {{"name", "report_status"}}}}},
-                    {"max_tokens", 128}};
+              {"tools", {tool}},
+              {"tool_choice", {{"type", "function"}, {"function", {{"name", "report_status"}}}}},
+              {"max_tokens", 128}};
     Reply reply;
     for (int i = 0; i < tool_tries; ++i) {
         body["temperature"] = i == 0 ? 0 : 1;
