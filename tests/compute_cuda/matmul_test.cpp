@@ -77,7 +77,7 @@ struct Packed {
         units = (k + unit_inputs(form) - 1) / unit_inputs(form);
         tiles = (m + 63) / 64;
         memory.resize((matrix_header_bytes + static_cast<std::size_t>(units * tiles * unit_bytes(form))) / 16);
-        const packing::Shape shape{k, m, units, row_blocks * format.bytes};
+        const packing::Shape shape{k, m, units, tiles, row_blocks * format.bytes};
         const auto floats = type == TensorType::f32    ? packing::Floats::f32
                             : type == TensorType::bf16 ? packing::Floats::bf16
                                                        : packing::Floats::f16;
@@ -118,8 +118,10 @@ void expect_weights_in_place(TensorType type, int outputs, int inputs, double to
         double off = 0, all = 0;
         for (int at = 0; at < matrix.tiles * matrix.units * 4; ++at)
             for (int lane = 0; lane < 32; ++lane) {
-                const GlobalPart part{matrix.data() + matrix_header_bytes +
-                                      static_cast<std::size_t>(at) * part_bytes(form)};
+                const int unit = at / 4 % matrix.units, tile = at / 4 / matrix.units;
+                const TilePlace place = place_of_tile(form, tile, matrix.tiles, matrix.units);
+                const GlobalPart part{matrix.data() + matrix_header_bytes + place.first +
+                                      static_cast<std::size_t>(unit * place.stride + at % 4 * part_bytes(form))};
                 Scales<form> scales;
                 scales.load(part, lane, power);
                 for (int block = 0; block < unit_inputs(form) / 64; ++block) {
@@ -133,7 +135,6 @@ void expect_weights_in_place(TensorType type, int outputs, int inputs, double to
                     }
                     for (int i = 0; i < 16; ++i)
                         for (int e = 0; e < 2; ++e) {
-                            const int unit = at / 4 % matrix.units, tile = at / 4 / matrix.units;
                             const int input = unit * unit_inputs(form) + input_at(lane, block, i / 4, i % 4, e);
                             const int output = tile * 64 + at % 4 * 16 + lane / 4 + 8 * (i % 2);
                             const double expected = matrix.weight(output, input);
@@ -147,7 +148,7 @@ void expect_weights_in_place(TensorType type, int outputs, int inputs, double to
         int different = 0; // what embed() returns
         for (int o = 0; o < outputs; ++o)
             for (int k = 0; k < inputs; ++k) {
-                const float got = packing::weight_at<form>(matrix.data(), matrix.units, o, k),
+                const float got = packing::weight_at<form>(matrix.data(), matrix.units, matrix.tiles, o, k),
                             expected = matrix.weight(o, k);
                 different += type == TensorType::f32 ? std::fabs(got - expected) > 1e-6f * size : got != expected;
             }
@@ -172,6 +173,29 @@ TEST(CudaMatmul, LanesHoldTheFilesWeightsInTheOrderOfTheirActivations) {
     expect_weights_in_place<Form::f16>(f16, 70, 75, 0);
     expect_weights_in_place<Form::f16>(bf16, 70, 75, 0);
     expect_weights_in_place<Form::f32>(f32, 70, 75, 1e-7);
+}
+
+TEST(CudaMatmul, AGroupsUnitsAreRunsOfBytesThatFillTheMatrix) {
+    for (const int tiles : {1, 3, 4, 6, 8, 9}) {
+        constexpr int units = 3, unit = unit_bytes(Form::q6_k);
+        std::set<std::size_t> starts;
+        for (int tile = 0; tile < tiles; ++tile) {
+            const TilePlace place = place_of_tile(Form::q6_k, tile, tiles, units);
+            for (int u = 0; u < units; ++u)
+                starts.insert(place.first + static_cast<std::size_t>(u * place.stride));
+            // Beside the group's tile before, and behind all of the group before.
+            const TilePlace before = tile > 0 ? place_of_tile(Form::q6_k, tile - 1, tiles, units) : TilePlace{};
+            if (tile % group_tiles > 0)
+                EXPECT_EQ(place.first, before.first + unit);
+            else
+                EXPECT_EQ(place.first, static_cast<std::size_t>(tile * units * unit));
+            EXPECT_EQ(place.stride, std::min(group_tiles, tiles - tile / group_tiles * group_tiles) * unit);
+        }
+        ASSERT_EQ(starts.size(), static_cast<std::size_t>(tiles * units));
+        EXPECT_EQ(*starts.rbegin(), static_cast<std::size_t>((tiles * units - 1) * unit)); // no gap: all are multiples
+        for (const std::size_t start : starts)
+            EXPECT_EQ(start % unit, 0u);
+    }
 }
 
 TEST(CudaMatmul, AnOperandHoldsNothingButNumbers) {

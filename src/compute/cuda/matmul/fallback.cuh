@@ -75,6 +75,7 @@ struct Carrier {
 // The weights of a warp: where its part of either tile's next unit lies.
 struct Source {
     const std::byte* from[2];
+    int stride[2]; // from a unit to the next
     __half2 power[2];
     int tiles;
 };
@@ -131,7 +132,7 @@ __device__ __forceinline__ void multiply(const Job& job, const Segment& segment,
             if (stage < end) carrier.store(shared + buffer * n * 256);
             __syncthreads();
         }
-        source.from[0] += unit_bytes(form), source.from[1] += unit_bytes(form);
+        source.from[0] += source.stride[0], source.from[1] += source.stride[1];
     }
 }
 
@@ -175,10 +176,10 @@ __device__ __forceinline__ void fallback_block(const Job& job) {
         for (int t = 0; t < 2; ++t)
             if (find_tile(job, run, segment.group, warpgroup, 2, t, tile[t])) {
                 const JobTarget& target = job.target[tile[t].target];
-                const std::size_t unit = static_cast<std::size_t>(tile[t].tile) * static_cast<std::size_t>(run.units) +
-                                         static_cast<std::size_t>(segment.first);
-                source.from[t] =
-                    target.units + unit * static_cast<std::size_t>(unit_bytes(run.form)) + warp * part_bytes(run.form);
+                const TilePlace units = place_of_tile(run.form, tile[t].tile, target.tiles, run.units);
+                source.from[t] = target.units + units.first + static_cast<std::size_t>(segment.first) * units.stride +
+                                 warp * part_bytes(run.form);
+                source.stride[t] = units.stride;
                 source.power[t] = power_of(*target.header);
                 source.tiles = t + 1;
             }

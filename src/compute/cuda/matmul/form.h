@@ -1,8 +1,10 @@
 // The layout of packed weights: what the repacker writes and the products read. Host and device, plain constants.
 //
 // A matrix W [outputs, inputs] is cut into tiles of 64 outputs, a tile along its inputs into units of 256 (the K types)
-// or 128 inputs, a unit into 4 parts of 16 outputs: [tile][unit][part]. A part belongs to one warp; it is read with
-// 16-byte accesses, lane by lane, and holds exactly the bytes that the file has for these weights:
+// or 128 inputs, a unit into 4 parts of 16 outputs. Four neighbouring tiles are a group, whose weights lie unit by unit:
+// [group][unit][tile][part], so that what a block multiplies at once is one run of bytes (place_of_tile). The last group
+// has the tiles that are left. A part belongs to one warp; it is read with 16-byte accesses, lane by lane, and holds
+// exactly the bytes that the file has for these weights:
 //   codes    planes of 4, 2 and 1 bits, or of bytes; for each block of 64 inputs, each lane's 32 codes
 //   scales   for each lane, those of its two outputs and its sub-blocks
 //   d        for each output, what the K types multiply scales with
@@ -33,6 +35,7 @@ enum class Form : std::uint8_t { q4_0, q4_1, q5_0, q5_1, q8_0, q2_k, q3_k, q4_k,
 
 constexpr std::size_t tile_outputs = 64;
 constexpr std::size_t part_outputs = 16;
+constexpr int group_tiles = 4;
 constexpr std::size_t pair_inputs = 128;         // two blocks: what the operand's width is padded to
 constexpr std::size_t matrix_header_bytes = 256; // before the tiles: MatrixHeader
 
@@ -76,6 +79,17 @@ LUCEBOX_HOST_DEVICE constexpr int part_bytes(Form form) {
 }
 LUCEBOX_HOST_DEVICE constexpr int unit_bytes(Form form) {
     return 4 * part_bytes(form);
+}
+
+// Where a tile's units lie: the first, and from each to the next, in bytes behind the header.
+struct TilePlace {
+    std::size_t first;
+    int stride;
+};
+LUCEBOX_HOST_DEVICE constexpr TilePlace place_of_tile(Form form, int tile, int tiles, int units) {
+    const int group = tile / group_tiles * group_tiles, beside = tiles - group < group_tiles ? tiles - group : group_tiles;
+    const std::size_t before = static_cast<std::size_t>(group) * static_cast<std::size_t>(units) + static_cast<std::size_t>(tile - group);
+    return {before * static_cast<std::size_t>(unit_bytes(form)), beside * unit_bytes(form)};
 }
 
 // Offsets within a part of what the planes and scales are; -1: the form has none.

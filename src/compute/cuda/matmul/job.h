@@ -23,7 +23,7 @@ inline constexpr int max_workers = 384; // two for each SM of the largest card
 inline constexpr int warpgroup_threads = 128;
 
 struct JobTarget {
-    const std::byte* units = nullptr; // [tile][unit][part]
+    const std::byte* units = nullptr; // form.h
     const MatrixHeader* header = nullptr;
     const float* bias = nullptr;
     float* out = nullptr;

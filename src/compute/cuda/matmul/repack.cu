@@ -26,7 +26,7 @@ std::unique_ptr<CudaMatrix> CudaMatrix::repack(gguf::TensorType type, std::size_
     auto matrix =
         std::make_unique<PackedCudaMatrix>(form, inputs, outputs, packed, device_bytes(type, inputs, outputs));
     const gguf::BlockFormat& format = gguf::block_format(type);
-    const Shape shape{static_cast<int>(inputs), static_cast<int>(outputs), matrix->units(),
+    const Shape shape{static_cast<int>(inputs), static_cast<int>(outputs), matrix->units(), matrix->tiles(),
                       inputs / format.elements * format.bytes};
     const Floats floats = type == gguf::TensorType::f32    ? Floats::f32
                           : type == gguf::TensorType::bf16 ? Floats::bf16
@@ -49,7 +49,7 @@ void PackedCudaMatrix::embed(const std::int32_t* tokens, std::size_t token_strid
                              float* out, cudaStream_t stream) const {
     const dim3 grid(static_cast<unsigned>((inputs_ + 255) / 256), static_cast<unsigned>(rows));
     with_form(form_, [&]<Form f>() {
-        unpack_rows<f><<<grid, 256, 0, stream>>>(packed_, units(), static_cast<int>(inputs_),
+        unpack_rows<f><<<grid, 256, 0, stream>>>(packed_, units(), tiles(), static_cast<int>(inputs_),
                                                  static_cast<int>(outputs_), reinterpret_cast<const std::byte*>(tokens),
                                                  token_stride_bytes, scale, out);
     });

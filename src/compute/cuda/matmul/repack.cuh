@@ -6,7 +6,7 @@
 namespace lucebox::compute::cuda::packing {
 
 struct Shape {
-    int inputs, outputs, units; // units along the inputs
+    int inputs, outputs, units, tiles; // units along the inputs, tiles along the outputs
     std::size_t row_bytes;
 };
 
@@ -65,11 +65,11 @@ __global__ void pack(Bytes raw, Shape shape, Floats type, std::byte* packed) {
     constexpr int blocks = unit_inputs(form) / 64;
     const int lane = threadIdx.x % 32, part_index = threadIdx.x / 32;
     const int unit = blockIdx.x % shape.units;
-    const std::size_t tile = blockIdx.x / shape.units;
+    const int tile = blockIdx.x / shape.units;
     const int first_input = unit * unit_inputs(form);
-    std::byte* part =
-        packed + matrix_header_bytes + (static_cast<std::size_t>(blockIdx.x) * 4 + part_index) * part_bytes(form);
-    const int output = static_cast<int>(tile * tile_outputs) + part_index * 16 + lane / 4; // and + 8
+    const TilePlace place = place_of_tile(form, tile, shape.tiles, shape.units);
+    std::byte* part = packed + matrix_header_bytes + place.first + static_cast<std::size_t>(unit) * place.stride + part_index * part_bytes(form);
+    const int output = tile * static_cast<int>(tile_outputs) + part_index * 16 + lane / 4; // and + 8
     auto row = [&](int r) { return raw + static_cast<std::size_t>(output + 8 * r) * shape.row_bytes; };
     auto inside = [&](int r, int k) { return output + 8 * r < shape.outputs && first_input + k < shape.inputs; };
 
@@ -179,13 +179,12 @@ __global__ void pack(Bytes raw, Shape shape, Floats type, std::byte* packed) {
 
 // One weight of a packed matrix, as exact as the file has it (F32: 22 bits).
 template <Form form>
-__device__ float weight_at(const std::byte* packed, int units, int output, int k) {
+__device__ float weight_at(const std::byte* packed, int units, int tiles, int output, int k) {
     constexpr PartLayout layout = part_layout(form);
     const int within = k % unit_inputs(form);
-    const std::byte* part =
-        packed + matrix_header_bytes +
-        ((static_cast<std::size_t>(output / 64) * units + k / unit_inputs(form)) * 4 + output % 64 / 16) *
-            part_bytes(form);
+    const TilePlace place = place_of_tile(form, output / 64, tiles, units);
+    const std::byte* part = packed + matrix_header_bytes + place.first +
+                            static_cast<std::size_t>(k / unit_inputs(form)) * place.stride + output % 64 / 16 * part_bytes(form);
     const int r = output % 16 / 8, lane = output % 8 * 4 + within % 128 / 32;
     const int block = within / 128 * 2 + within % 32 / 16, step = within % 16 / 4, j = within % 4 / 2 * 2 + r,
               e = within % 2;
@@ -262,12 +261,12 @@ __device__ float weight_at(const std::byte* packed, int units, int output, int k
 }
 
 template <Form form>
-__global__ void unpack_rows(const std::byte* packed, int units, int inputs, int outputs, const std::byte* tokens,
+__global__ void unpack_rows(const std::byte* packed, int units, int tiles, int inputs, int outputs, const std::byte* tokens,
                             std::size_t stride, float scale, float* out) {
     const int token = *reinterpret_cast<const std::int32_t*>(tokens + blockIdx.y * stride);
     const int k = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     if (k >= inputs) return;
-    const float value = token >= 0 && token < outputs ? weight_at<form>(packed, units, token, k) : 0.0f;
+    const float value = token >= 0 && token < outputs ? weight_at<form>(packed, units, tiles, token, k) : 0.0f;
     out[static_cast<std::size_t>(blockIdx.y) * inputs + k] = value * scale;
 }
 

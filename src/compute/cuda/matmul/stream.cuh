@@ -125,7 +125,8 @@ struct WeightSource {
     WalkPoint walked;
     int units; // left of the segment
     int tiles;
-    int unit_bytes, part_bytes;
+    int stride[2]; // from a unit to the next
+    int part_bytes;
 };
 // The next segment in which the warpgroup has a tile; units = 0: there is none.
 __device__ __noinline__ WeightSource next_source(const Job& job, const StreamPlace& place, WalkPoint walked) {
@@ -135,15 +136,16 @@ __device__ __noinline__ WeightSource next_source(const Job& job, const StreamPla
     while (source.tiles == 0 && walk.next(segment)) {
         const JobRun& run = job.run[segment.run];
         source.units = segment.last - segment.first;
-        source.part_bytes = part_bytes(run.form), source.unit_bytes = unit_bytes(run.form);
+        source.part_bytes = part_bytes(run.form);
 #pragma unroll
         for (int t = 0; t < 2; ++t) {
             Tile tile;
             if (!find_tile(job, run, segment.group, place.lane_of_worker(), stream_lanes, t, tile)) break;
-            const std::size_t unit = static_cast<std::size_t>(tile.tile) * static_cast<std::size_t>(run.units) +
-                                     static_cast<std::size_t>(segment.first);
-            source.from[t] = job.target[tile.target].units + unit * static_cast<std::size_t>(source.unit_bytes) +
+            const JobTarget& target = job.target[tile.target];
+            const TilePlace units = place_of_tile(run.form, tile.tile, target.tiles, run.units);
+            source.from[t] = target.units + units.first + static_cast<std::size_t>(segment.first) * units.stride +
                              place.warp * source.part_bytes;
+            source.stride[t] = units.stride;
             source.tiles = t + 1;
         }
     }
@@ -172,7 +174,7 @@ struct Stream {
         if (++fill_at == job.weight_slots) fill_at = 0;
         if (++source_tile < source.tiles) return;
         source_tile = 0;
-        source.from[0] += source.unit_bytes, source.from[1] += source.unit_bytes;
+        source.from[0] += source.stride[0], source.from[1] += source.stride[1];
         if (--source.units == 0) source = next_source(job, place, source.walked);
     }
 };

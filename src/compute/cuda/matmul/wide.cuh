@@ -133,15 +133,16 @@ __device__ __forceinline__ void copy_weights(const WideJob& job, const WidePlace
     for (WideItems at(place); at.item < items; at.next(place, false)) {
         Tile tile;
         if (!find_wide_tile(job, at.item / job.columns, place.rank, warpgroup, tile)) continue;
-        const std::byte* from = job.target[tile.target].units +
-                                static_cast<std::size_t>(tile.tile) * static_cast<std::size_t>(job.units) * unit_bytes(form);
+        const JobTarget& target = job.target[tile.target];
+        const TilePlace units = place_of_tile(form, tile.tile, target.tiles, job.units);
+        const std::byte* from = target.units + units.first;
         for (int unit = 0; unit < job.units; ++unit) {
             const std::uint32_t slot = first + static_cast<std::uint32_t>(ring.at);
             ptx::barrier_wait(place.weights_empty + slot * 8, ring.parity);
             ptx::barrier_expect(place.weights_full + slot * 8, unit_bytes(form));
             ptx::bulk_copy(ptx::shared_address(wide_memory) + place.weights + slot * unit_bytes(form), from,
                            unit_bytes(form), place.weights_full + slot * 8);
-            from += unit_bytes(form);
+            from += units.stride;
             ring.advance(job.slots);
         }
     }

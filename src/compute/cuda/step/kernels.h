@@ -28,10 +28,10 @@ LUCEBOX_HOST_DEVICE constexpr bool streamed(Form form) {
     return form != Form::f32;
 } // too large for a slot; read directly
 
-// n: rows that an instance multiplies at once; bytes of dynamic shared memory.
+// n: rows that an instance multiplies at once; slot_bytes: of a group's step; bytes of dynamic shared memory.
 constexpr std::size_t shared_bytes(int n, int stages, int slots, int slot_bytes) {
     return 1024 + static_cast<std::size_t>(stages) * static_cast<std::size_t>(stage_bytes(n)) +
-           static_cast<std::size_t>(group_tiles * slots) * static_cast<std::size_t>(slot_bytes);
+           static_cast<std::size_t>(slots) * static_cast<std::size_t>(slot_bytes);
 }
 
 using Kernel = void (*)(const StepSegment);

@@ -17,8 +17,8 @@ struct RowExchange {
 };
 
 struct Barriers {
-    std::uint64_t full[group_tiles][most_slots], empty[group_tiles][most_slots]; // weights, a ring for each warpgroup
-    std::uint64_t stage_full[most_stages], stage_empty[most_stages];             // activations
+    std::uint64_t full[most_slots], empty[most_slots];               // weights, a step of the group in each slot
+    std::uint64_t stage_full[most_stages], stage_empty[most_stages]; // activations
     Share share[most_products];
     struct Rings {
         Ring weights, stages;

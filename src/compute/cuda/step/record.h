@@ -32,7 +32,6 @@
 
 namespace lucebox::compute::cuda {
 
-inline constexpr int group_tiles = 4;
 inline constexpr int group_outputs = 256;
 inline constexpr int most_records = 72; // three DeltaNet layers and what is left of those with attention around them: 62
 inline constexpr int trace_points = 2 * most_records + 3; // the last two: nanoseconds at the launch's begin and end

@@ -253,7 +253,7 @@ void StepKernel::launch(StepSegment& segment) const {
     segment.slot_bytes = 1024;
     for (const Record& record : std::span(segment.record).first(static_cast<std::size_t>(segment.count))) {
         if (record.work == Work::multiply && step::streamed(record.form))
-            segment.slot_bytes = std::max(segment.slot_bytes, unit_bytes(record.form));
+            segment.slot_bytes = std::max(segment.slot_bytes, std::min(record.tiles, group_tiles) * unit_bytes(record.form));
     }
     const auto room = static_cast<std::size_t>(shared_room_);
     auto bytes = [&](int slots) {

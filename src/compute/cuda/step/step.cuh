@@ -1,7 +1,7 @@
 // The step kernel: one persistent launch for a segment of a step (record.h), for Hopper cards.
 //
-// A block has five warpgroups. Of the last, one warp streams weights, from all products of the segment, into a ring for
-// each warpgroup; it never waits for other blocks; another copies activations, and waits at borders. Four warpgroups
+// A block has five warpgroups. Of the last, one thread streams weights, from all products of the segment, a step of a group
+// by one copy; it never waits for other blocks; another copies activations, and waits at borders. Four warpgroups
 // multiply, each its tile of a group: weights are expanded to f16 in registers and are the A operand of wgmma,
 // activations its B operand in shared memory (expand.cuh, operand.cuh). Between products the same warps complete sums
 // (flow.cuh) and norms (rows.cuh).
@@ -69,43 +69,39 @@ __device__ __forceinline__ void read_records_ahead(const StepSegment& s) {
     if (all == 1) __trap(); // no sum of addresses
 }
 
-// Warp 16; each of its first lanes fills the ring of one warpgroup.
+// One thread of warp 16. Lanes that copied a tile each took a way through all waits together, 260 clocks a copy.
 template <int n>
-__device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& shared, const Place<n>& place,
-                                               int lane) {
+__device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& shared, const Place<n>& place) {
     Ring ring, arrived; // where the next copy goes; the oldest copy that may still be under way
     int under_way = 0;
     const std::uint64_t once = ptx::policy_read_once();
     for (int i = 0; i < s.count; ++i) {
         if (!has_seat(s, i)) continue;
         const Record& r = s.record[i];
-        if (r.work == Work::heads && lane == 0) fetch_head(s.heads[r.product]);
+        if (r.work == Work::heads) fetch_head(s.heads[r.product]);
         if (r.work != Work::multiply) continue;
         const Share share = shared.share[r.product];
         if (!streamed(r.form)) continue;
-        const auto bytes = static_cast<std::uint32_t>(unit_bytes(r.form));
         const int most = min(s.slots - 1, s.under_way);
-        const int group = static_cast<int>(share.first) / r.units;
-        int unit = static_cast<int>(share.first) - group * r.units, tile = group * group_tiles + lane;
-        const std::size_t tile_bytes = static_cast<std::size_t>(r.units) * bytes;
-        const std::byte* from =
-            r.weights + static_cast<std::size_t>(tile) * tile_bytes + static_cast<std::size_t>(unit) * bytes;
+        int tile = static_cast<int>(share.first) / r.units * group_tiles;
+        const int unit = static_cast<int>(share.first) % r.units;
+        TilePlace units = place_of_tile(r.form, tile, r.tiles, r.units);
+        const std::byte* from = r.weights + units.first + static_cast<std::size_t>(unit) * static_cast<std::size_t>(units.stride);
+        int of_group = r.units - unit; // steps left
         for (int left = share.steps; left > 0; --left) {
-            if (tile < r.tiles) {
-                wait_patiently(shared.empty[lane][ring.at], ring.parity ^ 1);
-                for (; under_way >= most; --under_way) {
-                    wait_patiently(shared.full[lane][arrived.at], arrived.parity);
-                    arrived.advance(s.slots);
-                }
-                const std::uint32_t full = ptx::shared_address(&shared.full[lane][ring.at]);
-                ptx::barrier_expect(full, bytes);
-                ptx::bulk_copy(ptx::shared_address(memory + place.slots + (lane * s.slots + ring.at) * s.slot_bytes),
-                               from, bytes, full, once);
-                ring.advance(s.slots);
-                ++under_way;
+            wait_patiently(shared.empty[ring.at], ring.parity ^ 1);
+            for (; under_way >= most; --under_way) {
+                wait_patiently(shared.full[arrived.at], arrived.parity);
+                arrived.advance(s.slots);
             }
-            from += bytes;
-            if (++unit == r.units) unit = 0, tile += group_tiles, from += (group_tiles - 1) * tile_bytes;
+            const auto bytes = static_cast<std::uint32_t>(units.stride);
+            const std::uint32_t full = ptx::shared_address(&shared.full[ring.at]);
+            ptx::barrier_expect(full, bytes);
+            ptx::bulk_copy(ptx::shared_address(memory + place.slots + ring.at * s.slot_bytes), from, bytes, full, once);
+            ring.advance(s.slots);
+            ++under_way;
+            from += units.stride;
+            if (--of_group == 0) of_group = r.units, tile += group_tiles, units = place_of_tile(r.form, tile, r.tiles, r.units);
         }
     }
 }
@@ -244,7 +240,7 @@ __device__ __forceinline__ void multiply_tile(const StepSegment& s, const Record
                                               const Place<n>& place, Consumer& me, int tile, int unit, int units,
                                               float (&sums)[n / 2]) {
     constexpr int blocks = unit_inputs(form) / 64, planes = planes_of<form>();
-    const bool live = tile < r.tiles;
+    const bool live = tile < r.tiles; // else the warpgroup only passes on what the others read
     const __half2 power = __floats2half2_rn(r.number * 4096.0f, r.number);
     std::uint32_t weights[16]; // as f16. While one warpgroup's are multiplied, the other three make theirs.
 #pragma unroll 1
@@ -268,24 +264,25 @@ __device__ __forceinline__ void multiply_tile(const StepSegment& s, const Record
                         one(block, plane, block == blocks - 1 && plane == planes - 1);
             };
             if constexpr (streamed(form)) {
-                wait(shared.full[me.warpgroup][me.weights.at], me.weights.parity);
-                const int slot = me.weights.at;
-                run(SharedPart{memory + place.slots + (me.warpgroup * s.slots + slot) * s.slot_bytes +
-                               me.warp * part_bytes(form)},
+                wait(shared.full[me.weights.at], me.weights.parity);
+                run(SharedPart{memory + place.slots + me.weights.at * s.slot_bytes +
+                               (me.warpgroup * 4 + me.warp) * part_bytes(form)},
                     [&] {
                         __syncwarp();
-                        if (me.lane == 0) ptx::barrier_arrive(ptx::shared_address(&shared.empty[me.warpgroup][slot]));
+                        if (me.lane == 0) ptx::barrier_arrive(ptx::shared_address(&shared.empty[me.weights.at]));
                     });
-                me.weights.advance(s.slots);
             } else {
-                run(GlobalPart{r.weights +
-                               (static_cast<std::size_t>(tile) * static_cast<std::size_t>(r.units) +
-                                static_cast<std::size_t>(unit + i)) *
-                                   unit_bytes(form) +
+                const TilePlace units = place_of_tile(form, tile, r.tiles, r.units);
+                run(GlobalPart{r.weights + units.first +
+                               static_cast<std::size_t>(unit + i) * static_cast<std::size_t>(units.stride) +
                                me.warp * part_bytes(form)},
                     [] {});
             }
+        } else if constexpr (streamed(form)) {
+            wait(shared.full[me.weights.at], me.weights.parity); // who runs ahead must not give a slot back twice
+            if (me.lane == 0) ptx::barrier_arrive(ptx::shared_address(&shared.empty[me.weights.at]));
         }
+        if constexpr (streamed(form)) me.weights.advance(s.slots);
         __syncwarp();
         if (me.lane == 0) ptx::barrier_arrive(ptx::shared_address(&shared.stage_empty[me.stages.at]));
         me.stages.advance(s.stages);
@@ -414,11 +411,10 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
     const int warp = __shfl_sync(~0u, static_cast<int>(threadIdx.x) / 32, 0), lane = static_cast<int>(threadIdx.x) % 32;
     allow_next();
     if (threadIdx.x == 0) {
-        for (int g = 0; g < group_tiles; ++g)
-            for (int i = 0; i < s.slots; ++i) {
-                ptx::barrier_init(ptx::shared_address(&shared.full[g][i]), 1);
-                ptx::barrier_init(ptx::shared_address(&shared.empty[g][i]), 4);
-            }
+        for (int i = 0; i < s.slots; ++i) {
+            ptx::barrier_init(ptx::shared_address(&shared.full[i]), 1);
+            ptx::barrier_init(ptx::shared_address(&shared.empty[i]), consumer_warps);
+        }
         for (int i = 0; i < s.stages; ++i) {
             ptx::barrier_init(ptx::shared_address(&shared.stage_full[i]), 1);
             ptx::barrier_init(ptx::shared_address(&shared.stage_empty[i]), consumer_warps);
@@ -434,7 +430,7 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
     const Place<n> place(s);
     if (warp >= consumer_warps) {
         ptx::registers_down<copier_registers>();
-        if (warp == consumer_warps && lane < group_tiles) stream_weights<n>(s, shared, place, lane);
+        if (warp == consumer_warps && lane == 0) stream_weights<n>(s, shared, place);
         if (warp == consumer_warps + 1) {
             wait_for_previous();
             stream_activations<n>(s, shared, place, lane);
