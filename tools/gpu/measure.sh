@@ -39,6 +39,8 @@ echo "commit $(cat "$packed/commit")"
 for part in "${parts[@]}"; do
     case $part in
     tests)
+        limited 60 products "$bin/bench_cuda_matmul" check # of every type and shape, against the file's weights
+        tail -1 "$logs/products.log"
         limited 60 operations "$bin/test_compute" --gtest_filter='*Cuda*' --gtest_brief=1
         limited 90 models "$bin/test_model" --gtest_filter='*cuda*' --gtest_brief=1
         limited 60 decode "$bin/test_decode" --gtest_filter='*Cuda*' --gtest_brief=1

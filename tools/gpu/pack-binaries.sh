@@ -7,7 +7,7 @@ set -euo pipefail
 [ $# -eq 2 ] || { echo "usage: tools/gpu/pack-binaries.sh BUILD FOLDER" >&2; exit 64; }
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=$1 out=$2
-programs=(lucebox tests/test_compute tests/test_model tests/test_decode tests/test_engine)
+programs=(lucebox tests/test_compute tests/test_model tests/test_decode tests/test_engine bench/bench_cuda_matmul)
 for program in "${programs[@]}"; do
     [ -x "$build/$program" ] || { echo "error: $build/$program is not built" >&2; exit 66; }
 done

@@ -80,17 +80,24 @@ __device__ __forceinline__ std::uint32_t moved(std::uint32_t value, int by) {
 __device__ __forceinline__ std::uint32_t take(std::uint32_t value, int by, std::uint32_t mask) {
     return moved(value, by) & mask;
 }
-// (value & mask) | with, as one instruction: the compiler would fold constants into two.
-__device__ __forceinline__ std::uint32_t masked_or(std::uint32_t value, std::uint32_t mask, std::uint32_t with) {
+// Any function of three bits, bit by bit, as one instruction; `table` is what it makes of the three below, as the PTX manual has it.
+inline constexpr std::uint32_t lop3_a = 0xf0, lop3_b = 0xcc, lop3_c = 0xaa;
+template <std::uint32_t table>
+__device__ __forceinline__ std::uint32_t lop3(std::uint32_t a, std::uint32_t b, std::uint32_t c) {
+    std::uint32_t out = 0;
 #ifdef __CUDA_ARCH__
-    std::uint32_t out;
-    asm("lop3.b32 %0, %1, %2, %3, 0xf8;"
+    asm("lop3.b32 %0, %1, %2, %3, %4;"
         : "=r"(out)
-        : "r"(value), "r"(mask), "r"(with));
-    return out;
+        : "r"(a), "r"(b), "r"(c), "n"(table));
 #else
-    return (value & mask) | with;
+    for (std::uint32_t bit = 0; bit < 32; ++bit)
+        out |= (table >> ((a >> bit & 1) * 4 + (b >> bit & 1) * 2 + (c >> bit & 1)) & 1) << bit;
 #endif
+    return out;
+}
+// (value & mask) | with. The compiler would fold constants into two instructions.
+__device__ __forceinline__ std::uint32_t masked_or(std::uint32_t value, std::uint32_t mask, std::uint32_t with) {
+    return lop3<(lop3_a & lop3_b) | lop3_c>(value, mask, with);
 }
 // In the form that the compiler makes no copies for: a multiplication can read either half twice.
 __device__ __forceinline__ std::uint32_t low_twice(std::uint32_t v) {
