@@ -69,13 +69,18 @@ __device__ __forceinline__ void sync_consumers() {
 __device__ __forceinline__ void async_proxy_fence() {
     asm volatile("fence.proxy.async;" ::: "memory");
 }
+// Counts in shared memory that one thread raises and another polls. Atomic, so that whoever searches for races sees that it is meant.
 __device__ __forceinline__ std::uint32_t load_shared_acquire(const std::uint32_t* at) {
     std::uint32_t value;
-    asm volatile("ld.acquire.cta.shared.u32 %0, [%1];" : "=r"(value) : "r"(ptx::shared_address(at)) : "memory");
+    asm volatile("atom.acquire.cta.shared.or.b32 %0, [%1], 0;"
+                 : "=r"(value)
+                 : "r"(ptx::shared_address(at))
+                 : "memory");
     return value;
 }
-__device__ __forceinline__ void store_shared_release(std::uint32_t* at, std::uint32_t value) {
-    asm volatile("st.release.cta.shared.u32 [%0], %1;" ::"r"(ptx::shared_address(at)), "r"(value) : "memory");
+__device__ __forceinline__ void raise_shared_release(std::uint32_t* at) {
+    asm volatile("red.release.cta.shared.add.u32 [%0], 1;" ::"r"(ptx::shared_address(at))
+                 : "memory");
 }
 
 // Asked anew each time: what is computed from it must not be kept in registers while products run.
@@ -169,7 +174,7 @@ __device__ __forceinline__ void cross_border(std::uint32_t* arrivals, Barriers& 
         Patience patience;
         while (static_cast<std::int32_t>(ptx::load_acquire(arrivals) - target) < 0)
             patience.lose();
-        store_shared_release(&shared.borders, shared.borders + 1);
+        raise_shared_release(&shared.borders);
     }
     sync_consumers();
 }

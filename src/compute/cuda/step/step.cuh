@@ -146,8 +146,10 @@ __device__ __forceinline__ void stream_activations(const StepSegment& s, Barrier
         if (!has_seat(s, i)) continue;
         const Record& r = s.record[i];
         if (r.work == Work::multiply) {
-            while (load_shared_acquire(&shared.borders) < borders || load_shared_acquire(&shared.layers) < layers) {
-            }
+            if (lane == 0)
+                while (load_shared_acquire(&shared.borders) < borders || load_shared_acquire(&shared.layers) < layers) {
+                }
+            __syncwarp();
             async_proxy_fence();
             const Share share = shared.share[r.product];
             const int blocks = unit_inputs(r.form) / 64;
@@ -458,7 +460,7 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
                 else
                     walk_heads(r, s.heads[r.product], memory + place.stages);
                 sync_consumers();
-                if (threadIdx.x == 0) store_shared_release(&shared.layers, shared.layers + 1);
+                if (threadIdx.x == 0) raise_shared_release(&shared.layers);
                 break;
             default: i = run_rows<n>(s, shared.marks, i); break;
             }
@@ -470,7 +472,7 @@ __device__ __forceinline__ void run_segment(const StepSegment& s) {
         }
         STEP_TRACE_TIME(1);
         // Every block has read where the count began, if this one is past a border.
-        if (blockIdx.x == 0 && threadIdx.x == 0 && shared.borders > 0) s.arrivals[1] = shared.target;
+        if (blockIdx.x == 0 && threadIdx.x == 0 && load_shared_acquire(&shared.borders) > 0) s.arrivals[1] = shared.target;
     }
 }
 
