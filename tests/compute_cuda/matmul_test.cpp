@@ -120,8 +120,8 @@ void expect_weights_in_place(TensorType type, int outputs, int inputs, double to
             for (int lane = 0; lane < 32; ++lane) {
                 const int unit = at / 4 % matrix.units, tile = at / 4 / matrix.units;
                 const TilePlace place = place_of_tile(form, tile, matrix.tiles, matrix.units);
-                const GlobalPart part{matrix.data() + matrix_header_bytes + place.first +
-                                      static_cast<std::size_t>(unit * place.stride + at % 4 * part_bytes(form))};
+                const GlobalPart part{matrix.data() + matrix_header_bytes + place.at(unit) +
+                                      static_cast<std::size_t>(at % 4 * part_bytes(form))};
                 Scales<form> scales;
                 scales.load(part, lane, power);
                 for (int block = 0; block < unit_inputs(form) / 64; ++block) {

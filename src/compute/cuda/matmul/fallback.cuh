@@ -177,8 +177,7 @@ __device__ __forceinline__ void fallback_block(const Job& job) {
             if (find_tile(job, run, segment.group, warpgroup, 2, t, tile[t])) {
                 const JobTarget& target = job.target[tile[t].target];
                 const TilePlace units = place_of_tile(run.form, tile[t].tile, target.tiles, run.units);
-                source.from[t] = target.units + units.first + static_cast<std::size_t>(segment.first) * units.stride +
-                                 warp * part_bytes(run.form);
+                source.from[t] = target.units + units.at(segment.first) + warp * part_bytes(run.form);
                 source.stride[t] = units.stride;
                 source.power[t] = power_of(*target.header);
                 source.tiles = t + 1;

@@ -85,6 +85,9 @@ LUCEBOX_HOST_DEVICE constexpr int unit_bytes(Form form) {
 struct TilePlace {
     std::size_t first;
     int stride;
+    LUCEBOX_HOST_DEVICE constexpr std::size_t at(int unit) const {
+        return first + static_cast<std::size_t>(unit) * static_cast<std::size_t>(stride);
+    }
 };
 LUCEBOX_HOST_DEVICE constexpr TilePlace place_of_tile(Form form, int tile, int tiles, int units) {
     const int group = tile / group_tiles * group_tiles, beside = tiles - group < group_tiles ? tiles - group : group_tiles;

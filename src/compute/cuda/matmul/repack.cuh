@@ -68,7 +68,7 @@ __global__ void pack(Bytes raw, Shape shape, Floats type, std::byte* packed) {
     const int tile = blockIdx.x / shape.units;
     const int first_input = unit * unit_inputs(form);
     const TilePlace place = place_of_tile(form, tile, shape.tiles, shape.units);
-    std::byte* part = packed + matrix_header_bytes + place.first + static_cast<std::size_t>(unit) * place.stride + part_index * part_bytes(form);
+    std::byte* part = packed + matrix_header_bytes + place.at(unit) + part_index * part_bytes(form);
     const int output = tile * static_cast<int>(tile_outputs) + part_index * 16 + lane / 4; // and + 8
     auto row = [&](int r) { return raw + static_cast<std::size_t>(output + 8 * r) * shape.row_bytes; };
     auto inside = [&](int r, int k) { return output + 8 * r < shape.outputs && first_input + k < shape.inputs; };
@@ -183,8 +183,8 @@ __device__ float weight_at(const std::byte* packed, int units, int tiles, int ou
     constexpr PartLayout layout = part_layout(form);
     const int within = k % unit_inputs(form);
     const TilePlace place = place_of_tile(form, output / 64, tiles, units);
-    const std::byte* part = packed + matrix_header_bytes + place.first +
-                            static_cast<std::size_t>(k / unit_inputs(form)) * place.stride + output % 64 / 16 * part_bytes(form);
+    const std::byte* part =
+        packed + matrix_header_bytes + place.at(k / unit_inputs(form)) + output % 64 / 16 * part_bytes(form);
     const int r = output % 16 / 8, lane = output % 8 * 4 + within % 128 / 32;
     const int block = within / 128 * 2 + within % 32 / 16, step = within % 16 / 4, j = within % 4 / 2 * 2 + r,
               e = within % 2;

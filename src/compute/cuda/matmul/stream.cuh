@@ -143,8 +143,7 @@ __device__ __noinline__ WeightSource next_source(const Job& job, const StreamPla
             if (!find_tile(job, run, segment.group, place.lane_of_worker(), stream_lanes, t, tile)) break;
             const JobTarget& target = job.target[tile.target];
             const TilePlace units = place_of_tile(run.form, tile.tile, target.tiles, run.units);
-            source.from[t] = target.units + units.first + static_cast<std::size_t>(segment.first) * units.stride +
-                             place.warp * source.part_bytes;
+            source.from[t] = target.units + units.at(segment.first) + place.warp * source.part_bytes;
             source.stride[t] = units.stride;
             source.tiles = t + 1;
         }

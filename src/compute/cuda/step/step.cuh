@@ -86,7 +86,7 @@ __device__ __forceinline__ void stream_weights(const StepSegment& s, Barriers& s
         int tile = static_cast<int>(share.first) / r.units * group_tiles;
         const int unit = static_cast<int>(share.first) % r.units;
         TilePlace units = place_of_tile(r.form, tile, r.tiles, r.units);
-        const std::byte* from = r.weights + units.first + static_cast<std::size_t>(unit) * static_cast<std::size_t>(units.stride);
+        const std::byte* from = r.weights + units.at(unit);
         int of_group = r.units - unit; // steps left
         for (int left = share.steps; left > 0; --left) {
             wait_patiently(shared.empty[ring.at], ring.parity ^ 1);
@@ -275,10 +275,7 @@ __device__ __forceinline__ void multiply_tile(const StepSegment& s, const Record
                     });
             } else {
                 const TilePlace units = place_of_tile(form, tile, r.tiles, r.units);
-                run(GlobalPart{r.weights + units.first +
-                               static_cast<std::size_t>(unit + i) * static_cast<std::size_t>(units.stride) +
-                               me.warp * part_bytes(form)},
-                    [] {});
+                run(GlobalPart{r.weights + units.at(unit + i) + me.warp * part_bytes(form)}, [] {});
             }
         } else if constexpr (streamed(form)) {
             wait(shared.full[me.weights.at], me.weights.parity); // who runs ahead must not give a slot back twice
